@@ -182,7 +182,7 @@ def check_db_name(db_name: str) -> None:
     r"""Refuse a database name that would let one site's keys be taken for another's.
 
     Example:
-        >>> check_db_name("_b2c8d7b7a4326a43")
+        >>> check_db_name("_69b1e93fd3625cfc")
         >>> check_db_name("lib*")
         Traceback (most recent call last):
             ...

@@ -20,9 +20,10 @@ import hmac
 import io
 import pickle
 import time
+import types
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
 from . import stand_ins
@@ -48,7 +49,7 @@ class Codec:
         secret: what values are signed with; None writes and reads unsigned pickles.
     """
 
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
 
     def encode(self, value: object, name: bytes, field: str = "", *, root: str = "value") -> bytes:
         """The bytes of a value.
@@ -123,19 +124,22 @@ def _dumps(value: object, root: str) -> bytes:
     try:
         return pickle.dumps(value, protocol=5)
     except Exception as error:  # a `__reduce__` of the user's can raise anything
-        if not _names_frappe(error):
-            raise NotCacheable(*_offender(value, root, error)) from error
-    # Some part is of a class of Frappe's, and there is no module of that name to find it in.
+        first = error
+    # Perhaps all that is wrong is a class of Frappe's, or one behind a stand-in, that is not to be found here.
+    pickled = None if isinstance(first, RecursionError) else _dumps_by_name(value)
+    if pickled is None:
+        raise NotCacheable(*_offender(value, root, first)) from first
+    return pickled
+
+
+def _dumps_by_name(value: object) -> bytes | None:
+    """The pickle of a value that names classes which cannot be imported; None where that does not help."""
     sink = io.BytesIO()
     try:
         _FrappePickler(sink, protocol=5).dump(value)
-    except Exception as error:
-        raise NotCacheable(*_offender(value, root, error)) from error
+    except Exception:
+        return None
     return sink.getvalue()
-
-
-def _names_frappe(error: Exception) -> bool:
-    return isinstance(error, pickle.PicklingError | ImportError) and "frappe" in str(error)
 
 
 _PurePickler: Any = pickle._Pickler  # the one in Python, whose steps can be replaced
@@ -199,29 +203,25 @@ def _reason(error: Exception) -> str:
 
 def _offender(value: object, path: str, error: Exception) -> tuple[str, str]:
     """Where the part that cannot be pickled sits, and what it is."""
+    if isinstance(error, RecursionError):
+        return path, f"{type(value).__name__}, nested too deeply"
     seen: set[int] = set()
-    while True:
-        if id(value) in seen:  # a part that contains itself
-            break
+    while id(value) not in seen:  # a part may contain itself
         seen.add(id(value))
         for step, part in _parts(value):
             if not _pickles(part):
                 path, value = path + step, part
                 break
-        else:
-            break
     kind = type(value)
     named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     # A lambda, a local class: the type alone would not tell which one.
     own = getattr(value, "__qualname__", None)
-    if isinstance(own, str):
-        named += f" {own}"
-    if isinstance(error, RecursionError):
-        named += ", nested too deeply"
-    return path, named
+    return path, f"{named} {own}" if isinstance(own, str) else named
 
 
 def _parts(value: object) -> list[tuple[str, object]]:
+    if isinstance(value, types.ModuleType | types.FunctionType | type):
+        return []  # pickled by name, never by what is in them
     if isinstance(value, dict):
         keys = [(f" (key {key!r})", key) for key in value]
         return [(f"[{key!r}]", part) for key, part in value.items()] + keys
@@ -239,7 +239,7 @@ def _pickles(value: object) -> bool:
     try:
         pickle.dumps(value, protocol=5)
     except Exception:
-        return False
+        return _dumps_by_name(value) is not None
     return True
 
 

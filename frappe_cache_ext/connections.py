@@ -481,12 +481,16 @@ def _open_sentinel(url: str) -> Client:
 
 def _open_cluster(url: str) -> Client:
     from redis.cluster import ClusterNode, RedisCluster  # noqa: PLC0415
+    from redis.exceptions import RedisClusterException  # noqa: PLC0415
 
     hosts, _, credentials = _split_hosts(url)
     options: dict[str, Any] = _client_options() | credentials
     del options["retry"]  # on a cluster a retry is how a moved slot is followed
     node: Any = ClusterNode
-    return RedisCluster(startup_nodes=[node(host, port) for host, port in hosts], **options)
+    try:
+        return RedisCluster(startup_nodes=[node(host, port) for host, port in hosts], **options)
+    except RedisClusterException as error:  # no node can be reached; redis-py does not call that a ConnectionError
+        raise ConnectionError(str(error)) from error
 
 
 def _split_hosts(url: str) -> tuple[list[tuple[str, int]], str, dict[str, str]]:
@@ -532,10 +536,11 @@ def _is_cluster(client: Any) -> bool:
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:
-    """What redis-py and the sockets raise when a server cannot be reached or does not answer in time."""
+    """What redis-py and the sockets raise when a server cannot be reached, or does not answer as one, or in time."""
     from redis import exceptions  # noqa: PLC0415
 
-    return exceptions.ConnectionError, exceptions.TimeoutError, OSError
+    # The third: whoever listens there is no Redis, a web server for instance.
+    return exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError
 
 
 def _out_of_reach() -> tuple[type[Exception], ...]:
@@ -551,7 +556,8 @@ def _broken_connection() -> tuple[type[Exception], ...]:
 
 
 def _explain(error: BaseException) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+    # What Sentinel's client says goes on with the `repr` of its connections.
+    return str(error).partition(" : <")[0].rstrip(".") or type(error).__name__
 
 
 def every_connection() -> Iterable[Connection]:

@@ -171,7 +171,7 @@ def init(site: str | None = None, **settings: Any) -> Settings:
 
     Example:
         >>> init("library.localhost", url="memory://").db_name
-        '_b2c8d7b7a4326a43'
+        '_69b1e93fd3625cfc'
         >>> destroy()
 
     Args:

@@ -68,7 +68,7 @@ class Settings:
 
         Example:
             >>> Settings.load(environ={}, site="library.localhost").db_name
-            '_b2c8d7b7a4326a43'
+            '_69b1e93fd3625cfc'
 
         Args:
             environ: the environment; `os.environ` where None.
@@ -82,15 +82,16 @@ class Settings:
         for name in found:
             if name not in _NAMES:
                 raise SettingsError(f"There is no setting {name!r}.{_suggestion(name, _NAMES)}")
+        environ = os.environ if environ is None else environ
         from_environment = {
-            name: (value, ENVIRONMENT_PREFIX + name.upper())
-            for name, value in _read_environment(os.environ if environ is None else environ).items()
+            name: (value, ENVIRONMENT_PREFIX + name.upper()) for name, value in _read_environment(environ).items()
         }
         bench, site = found.get("bench"), found.get("site", from_environment.get("site"))
         if bench is not None:
-            layers = [found, _read_bench(bench[0], site), from_environment]
+            layers = [found, _read_bench(bench[0], site, environ), from_environment]
         else:
-            layers = [found, from_environment, _read_bench(from_environment.get("bench", (None,))[0], site)]
+            named = from_environment.get("bench", (None,))[0]
+            layers = [found, from_environment, _read_bench(named, site, environ)]
         merged: dict[str, tuple[Any, str]] = {}
         for layer in layers:
             for name, value in layer.items():
@@ -166,17 +167,19 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
 
 
-def _read_bench(bench: str | Path | None, site: tuple[Any, str] | None) -> dict[str, tuple[Any, str]]:
+def _read_bench(
+    bench: str | Path | None, site: tuple[Any, str] | None, environ: Mapping[str, str]
+) -> dict[str, tuple[Any, str]]:
     if bench is None:
         return {}
     folder = Path(bench).expanduser().absolute()
-    found = read_site(folder, None if site is None else site[0])
+    found = read_site(folder, None if site is None else site[0], environ=environ)
     origin = str(folder / "sites" / found.name / "site_config.json")
     values: dict[str, tuple[Any, str]] = {
         "bench": (folder, "bench"),
         "site": (found.name, "bench"),
         "db_name": (found.db_name, origin),
-        "url": (found.redis_cache, str(folder / "sites" / "common_site_config.json")),
+        "url": (found.redis_cache, found.redis_cache_source),
     }
     if found.database_url is not None:
         values["database_url"] = (found.database_url, origin)

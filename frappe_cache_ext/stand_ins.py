@@ -180,7 +180,7 @@ def read_inertly(pickled: bytes) -> Any:
 
     Example:
         >>> read_inertly(pickle.dumps(print))
-        <class 'builtins.print'>
+        <class 'print'>
         >>> read_inertly(pickle.dumps({"day": datetime.date(2026, 1, 2)}))
         {'day': datetime.date(2026, 1, 2)}
 
