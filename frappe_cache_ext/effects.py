@@ -89,7 +89,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Owe:
-    """Names, fields or prefixes whose stored values are out of date and could not be removed; see `connections.Debts`."""
+    """Names, fields or prefixes whose values are out of date and could not be removed; see `connections.Debts`."""
 
     names: Sequence[bytes] = ()
     fields: Sequence[tuple[bytes, bytes]] = ()

@@ -69,7 +69,10 @@ LONGEST_PAUSE: Final = 0.05
 """Seconds between two looks at an entry that somebody else computes: doubled from the first to the longest."""
 
 _LEASE_MARK: Final = b"\x1flease"
-_TROUBLED: Final = ("OOM", "MISCONF", "READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "BUSY", "NOREPLICAS")
+_TROUBLED: Final = ("OOM", "MISCONF", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
+_TROUBLED_CLASSES: Final = (
+    *("OutOfMemoryError", "ReadOnlyError", "MasterDownError", "ClusterDownError", "TryAgainError", "NoPermissionError"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,7 +480,7 @@ def hset(scope: Scope, name: bytes, held_field: bytes, value: Any) -> Steps[None
         yield Owe(fields=((name, held_field),))
         return
     if isinstance(reply, Exception):
-        if not str(reply).startswith(_TROUBLED):
+        if not _is_trouble(reply):
             raise reply
         _warn_dropped(scope, name, reply)
         yield Owe(fields=((name, held_field),))
@@ -540,19 +543,25 @@ def hdel_starting(scope: Scope, prefix: bytes, held_field: bytes) -> Steps[int]:
 # --- lists and sets: raw bytes in and out ------------------------------------------------------------------------
 
 
-def raw(default: Any, *command: Any) -> Steps[Any]:
-    """One command whose reply is passed on as it is; the default while the server cannot be reached."""
+def raw(scope: Scope, default: Any, *command: Any) -> Steps[Any]:
+    """One command whose reply is passed on as it is; the default where the server cannot carry it out."""
     try:
         (reply,) = yield Pipeline((command,))
     except CacheUnavailable:
         return default
+    if isinstance(reply, Exception) and _is_trouble(reply):
+        _warn_dropped(scope, command[1], reply)
+        return default
     return _answered(reply)
 
 
-def blocking_pop(names: Sequence[bytes], timeout: float, slice_seconds: float) -> Steps[tuple[bytes, bytes] | None]:
+def blocking_pop(
+    scope: Scope, names: Sequence[bytes], timeout: float, slice_seconds: float
+) -> Steps[tuple[bytes, bytes] | None]:
     """Pop from the first of some lists that has a value, waiting for one; None when the time is over.
 
     Args:
+        scope: what to work with.
         names: the lists' names on the wire.
         timeout: seconds to wait at most; 0 for as long as it takes.
         slice_seconds: how long one command may block: less than what the connection waits for a reply.
@@ -562,7 +571,7 @@ def blocking_pop(names: Sequence[bytes], timeout: float, slice_seconds: float) -
         left = min(slice_seconds, deadline - time.monotonic())
         if left <= 0:
             return None
-        popped = yield from raw(None, "BLPOP", *names, max(0.01, round(left, 3)))
+        popped = yield from raw(scope, None, "BLPOP", *names, max(0.01, round(left, 3)))
         if popped is not None:
             return popped[0], popped[1]
         if timeout == 0:
@@ -682,6 +691,12 @@ def _count(scope: Scope, value: Any) -> None:
         scope.stats.hits += 1
 
 
+def _is_trouble(error: Exception) -> bool:
+    """Whether the server could not do what it was rightly asked: it is full, a replica, or not well."""
+    # redis-py takes the code off the message where it has a class for it.
+    return type(error).__name__ in _TROUBLED_CLASSES or str(error).startswith(_TROUBLED)
+
+
 def _answered(reply: Any) -> Any:
     """The reply, or the server's error raised: a list where a hash was asked for is the caller's mistake."""
     if isinstance(reply, Exception):
@@ -696,7 +711,7 @@ def _warn_unreadable(scope: Scope, name: bytes, reason: str) -> None:
 
 def _warn_dropped(scope: Scope, name: bytes, error: Exception) -> None:
     scope.stats.dropped += 1
-    warn(f"not cached: {keys.decode(name)!r}: {error}", NotCachedWarning)
+    warn(f"not cached: {keys.decode(name)!r}: {type(error).__name__}: {error}", NotCachedWarning)
 
 
 def as_iterable(names: object) -> Iterable[Any]:

@@ -345,7 +345,7 @@ class RedisWrapper:
             The list's name on the wire and the value; None when the time is over.
         """
         names = [self.make_key(each) for each in operations.as_iterable(key)]
-        return self._run(operations.blocking_pop(names, timeout, BLOCKING_SLICE))
+        return self._run(operations.blocking_pop(self.scope(), names, timeout, BLOCKING_SLICE))
 
     def llen(self, key: object) -> int:
         """The length of a list."""
@@ -401,7 +401,7 @@ class RedisWrapper:
         return Scope(connection.codec, connection.stats, local)
 
     def _raw(self, default: Any, command: str, key: object, *arguments: Any, shared: bool = False) -> Any:
-        return self._run(operations.raw(default, command, self.make_key(key, shared=shared), *arguments))
+        return self._run(operations.raw(self.scope(), default, command, self.make_key(key, shared=shared), *arguments))
 
     def _run(self, steps: Steps[T]) -> T:
         return run(steps, self.connection)

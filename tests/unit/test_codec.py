@@ -25,8 +25,11 @@ from frappe_cache_ext.errors import NotCacheable, UnreadableValue
 from frappe_cache_ext.stand_ins import DocStatus, StandIn, _dict, read_inertly
 from tests.support import run_python
 
+RECORDED = Path(__file__).parent.parent / "data" / "frappe-15-cache.json.gz"
+
 atoms = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary(), st.decimals(allow_nan=False),
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.decimals(allow_nan=False),
+    st.text(), st.binary(),
     st.datetimes(), st.dates(), st.timedeltas(), st.uuids(), st.complex_numbers(allow_nan=False),
 )  # fmt: skip
 values = st.recursive(
@@ -154,7 +157,7 @@ class TestNotCacheable:
     def test_what_contains_itself_and_a_lock(self) -> None:
         loop: dict[str, Any] = {"lock": threading.Lock()}
         loop["self"] = loop
-        with pytest.raises(NotCacheable, match="_thread.lock"):
+        with pytest.raises(NotCacheable, match=r"_thread\.lock"):
             Codec().encode(loop, b"name")
 
     def test_an_error_in_the_values_own_code(self) -> None:
@@ -169,7 +172,7 @@ class TestNotCacheable:
 class TestFrappesBytes:
     """204 entries that a Frappe 15.44 site wrote, read where no Frappe is installed."""
 
-    recorded: Any = json.loads(gzip.decompress((Path(__file__).parent.parent / "data/frappe-15-cache.json.gz").read_bytes()))
+    recorded: Any = json.loads(gzip.decompress(RECORDED.read_bytes()))
 
     def bodies(self) -> list[tuple[str, bytes]]:
         found = []
@@ -202,7 +205,9 @@ class TestFrappesBytes:
 
     def test_documents_are_stand_ins_with_their_fields(self) -> None:
         document = next(
-            Codec().decode(data, b"") for name, data in self.bodies() if name.endswith("document_cache::Tag::golden-tag")
+            Codec().decode(data, b"")
+            for name, data in self.bodies()
+            if name.endswith("document_cache::Tag::golden-tag")
         )
         assert isinstance(document, StandIn)
         assert document.stand_in_for == "frappe.desk.doctype.tag.tag.Tag"
@@ -230,7 +235,7 @@ for entry in recorded["keys"]:
         Codec().decode(base64.b64decode(entry["value"]), b"")
 print(sorted(set(sys.modules) - before))
 """
-        assert run_python(code, str(Path(__file__).parent.parent / "data/frappe-15-cache.json.gz")).strip() == "[]"
+        assert run_python(code, str(RECORDED)).strip() == "[]"
 
 
 def _globals(data: bytes) -> set[str]:

@@ -71,7 +71,7 @@ def test_frappes_own_variables_are_those_of_the_given_environment(bench: Path, m
 
 
 def test_a_misspelt_variable_is_an_error_with_a_suggestion() -> None:
-    with pytest.raises(SettingsError, match="FRAPPE_CACHE_ULR.*Did you mean FRAPPE_CACHE_URL"):
+    with pytest.raises(SettingsError, match=r"FRAPPE_CACHE_ULR.*Did you mean FRAPPE_CACHE_URL"):
         Settings.load(environ={"FRAPPE_CACHE_ULR": "memory://"})
 
 
@@ -102,7 +102,7 @@ def test_secrets_are_masked() -> None:
     assert "s3cret" not in text + repr(found)
     assert "pa55" not in text
     assert mask_url("redis://u:pa55@h:1/0") == "redis://u:***@h:1/0"
-    assert dict((name, origin) for name, _, origin in found.describe())["secret"] == "FRAPPE_CACHE_SECRET"
+    assert {name: origin for name, _, origin in found.describe()}["secret"] == "FRAPPE_CACHE_SECRET"
 
 
 def test_home_is_where_files_go(tmp_path: Path) -> None:
