@@ -1,0 +1,103 @@
+# Every target makes what it needs: a virtual environment in .venv, filled from pyproject.toml and filled again whenever
+# that file changes. No root, no Docker, no running service. Kept to what GNU make 3.81 (macOS) understands.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# Two targets asked for at once share one environment, so pip must not run twice in it.
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+# The first Python on PATH that is new enough; `make PYTHON=/path/to/python …` chooses another.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if "$$python" -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo "$$python"; exit; fi; done; echo python3)
+
+# Test files are dealt out to this many processes, each file to one of them.
+WORKERS ?= 2
+# More for pytest, such as PYTEST_ARGS='-x -k decorator'.
+PYTEST_ARGS ?=
+# More for JupyterLab, such as LAB_ARGS='--no-browser --port 9999'.
+LAB_ARGS ?=
+# Checks the workflows where it is installed.
+ACTIONLINT ?= actionlint
+
+NBVAL := --nbval notebooks --nbval-sanitize-with notebooks/sanitize.cfg --nbval-current-env --nbval-cell-timeout 60
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: lab
+lab: $(VENV)/.lab ## Open the notebooks in JupyterLab; the cache server starts by itself.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir notebooks $(LAB_ARGS)
+
+.PHONY: demo
+demo: $(VENV)/.lab ## Show in the terminal what the cache does, with timings.
+	$(BIN)/frappe-cache demo
+
+.PHONY: notebooks
+notebooks: $(VENV)/.test ## Run every notebook and compare its outputs with the stored ones.
+	$(PYTEST) $(NBVAL) $(PYTEST_ARGS)
+
+# The notebooks run even when a test has failed: one run tells everything, and either failure is the target's.
+.PHONY: test
+test: $(VENV)/.test ## Run every test, then every notebook.
+	@status=0; \
+	$(PYTEST) tests -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) || status=$$?; \
+	$(PYTEST) $(NBVAL) || status=$$?; \
+	exit $$status
+
+.PHONY: check
+check: lint ## Lint, check types and layers, run the fast tests: under two minutes, for every commit.
+	$(PYTEST) $(wildcard tests/unit tests/contract) -m 'not slow and not browser' -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.test ## Everything that needs no run: style, types, layers, workflows, shell scripts.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy frappe_cache_ext $(wildcard tests/typing)
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run binder/start
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@if command -v $(ACTIONLINT) >/dev/null; then echo $(ACTIONLINT); $(ACTIONLINT) .github/workflows/ci.yml; \
+	else echo "actionlint is not installed: the workflow was checked against its schema only"; fi
+
+.PHONY: bench
+bench: $(VENV)/.bench ## Measure the cache against its peers.
+	$(BIN)/python tests/benchmarks/bench.py
+
+.PHONY: clean
+clean: ## Remove the environment and everything that tools left behind.
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find frappe_cache_ext tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find notebooks -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+
+# Stamp files; each says that the environment holds the extras of its name.
+$(VENV)/.made:
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { \
+	echo "frappe-cache-ext needs Python 3.11 or later; '$(PYTHON)' is not one."; \
+	echo "Install one, or name it: make PYTHON=/path/to/python3.13 …"; exit 1; } >&2
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it needs the package python3-venv."; exit 1; } >&2
+	@touch $@
+
+$(VENV)/.lab: pyproject.toml $(VENV)/.made
+	@echo "installing what the notebooks need into $(VENV) …"
+	@$(PIP) install --editable '.[lab]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.made
+	@echo "installing what the tests need into $(VENV) …"
+	@$(PIP) install --editable '.[test,dev]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.made
+	@echo "installing what is measured into $(VENV) …"
+	@$(PIP) install --editable '.[bench]'
+	@touch $@
