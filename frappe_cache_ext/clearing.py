@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import context, keys
-from .caching import clear_site_caches
+from .local_caching import clear_site_caches
 from .redis_wrapper import RedisWrapper
 
 USER_HASHES: Final = (

@@ -1,9 +1,5 @@
-"""From settings to a server: one connection for each, with its time limits, its breaker and its counters.
+"""One connection for each server: what its callers wait for, what they are spared, and what is owed.
 
-What is decided here, and nowhere else:
-
-* *Topology.* The URL's scheme: a server over TCP, TLS or a unix socket, Sentinel, Cluster, the embedded server, or one
-  inside this process.
 * *Time limits.* A caller waits `TIMEOUT` seconds at most for a server that hangs, once. Nothing is retried behind the
   caller's back except a command that does no harm twice, on a connection that broke.
 * *The breaker.* After the first failure every call fails at once, without touching the network, until a thread in the
@@ -14,38 +10,36 @@ What is decided here, and nowhere else:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from . import server
+from .clients import (
+    TIMEOUT,
+    Client,
+    broken_connection,
+    connection_errors,
+    explain,
+    is_cluster,
+    open_client,
+    out_of_reach,
+)
 from .codec import Codec
 from .context import current_settings
 from .effects import Command, Owe, Pipeline, RunScript, ScanPage, Unlink
-from .errors import (
-    CacheUnavailable,
-    CacheUnavailableWarning,
-    CacheWarning,
-    ServerError,
-    ServerNotFound,
-    SettingsError,
-    TrustWarning,
-    warn,
-)
+from .errors import CacheUnavailable, CacheUnavailableWarning, warn
 from .keys import starts_with
 from .scripts import Script
 from .settings import Settings, mask_url
 
-# redis-py's clients share no useful base, and their `execute_command` is not typed.
-Client = Any
-
-TIMEOUT: Final = 2.0
-"""Seconds that one call waits for a server which does not answer."""
+__all__ = ["TIMEOUT", "Client", "Connection", "Stats", "close_all", "connection_for", "current_connection"]
 
 FIRST_PROBE: Final = 0.05
 SLOWEST_PROBE: Final = 0.5
@@ -62,7 +56,6 @@ _HARMLESS_TWICE: Final = frozenset(
         *("SADD", "SREM", "SISMEMBER", "SMEMBERS", "SRANDMEMBER"),
     )
 )
-_LOCAL_HOSTS: Final = frozenset(("localhost", "127.0.0.1", "::1", "", None))
 
 
 @dataclass(slots=True)
@@ -112,22 +105,23 @@ class Connection:
         settings: what it was made from.
         codec: turns values into bytes for it.
         stats: what its callers met.
+        generations: what `operations.load_result` knows of functions from last time.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.codec = Codec(settings.secret)
         self.stats = Stats()
+        self.generations: dict[bytes, tuple[bytes, str]] = {}
         self._client: Client | None = None
         self._scripts: dict[Script, Any] = {}
         self._lock = threading.RLock()
-        # The server inside this process runs a script command by command: nobody else may come between.
-        self._in_one_piece = threading.RLock() if settings.url.startswith("memory://") else None
+        self._alone: threading.RLock | None = None
         self._debts = Debts()
         self._down: str | None = None
         self._prober: threading.Thread | None = None
         self._closed = False
-        _every_connection.append(self)
+        _every_connection.add(self)
 
     @property
     def client(self) -> Client:
@@ -141,13 +135,15 @@ class Connection:
             with self._lock:
                 client = self._client
                 if client is None:
-                    client = self._client = self._open()
+                    opened = open_client(self.settings)
+                    self._alone = opened.alone
+                    client = self._client = opened.client
         return client
 
     @property
     def is_memory(self) -> bool:
         """Whether the server is one inside this process."""
-        return self._in_one_piece is not None
+        return self._alone is not None
 
     @property
     def down(self) -> str | None:
@@ -167,9 +163,9 @@ class Connection:
         except CacheUnavailable as error:
             self._went_down(str(error))
             raise
-        except _connection_errors() as error:
-            self._went_down(_explain(error))
-            raise CacheUnavailable(_explain(error)) from error
+        except connection_errors() as error:
+            self._went_down(explain(error))
+            raise CacheUnavailable(explain(error)) from error
 
     def owe(self, owed: Owe) -> None:
         """Have values deleted that are out of date, now or as soon as the server can be reached."""
@@ -179,8 +175,8 @@ class Connection:
                 return
             try:
                 self._pay_debts()
-            except _out_of_reach() as error:
-                self._went_down(_explain(error))
+            except out_of_reach() as error:
+                self._went_down(explain(error))
 
     def check(self) -> None:
         """Ask the server for a sign of life, whatever the breaker says.
@@ -191,8 +187,8 @@ class Connection:
         """
         try:
             self._revive()
-        except _connection_errors() as error:
-            raise CacheUnavailable(_explain(error)) from error
+        except connection_errors() as error:
+            raise CacheUnavailable(explain(error)) from error
         self._came_back()
 
     def close(self) -> None:
@@ -212,9 +208,10 @@ class Connection:
     # --- sending --------------------------------------------------------------------------------------------------
 
     def _send(self, effect: Pipeline | RunScript | ScanPage | Unlink) -> Any:
-        if self._in_one_piece is None:
+        _ = self.client  # opened now, if need be: only then is it known what kind it is
+        if self._alone is None:
             return self._send_now(effect)
-        with self._in_one_piece:
+        with self._alone:
             return self._send_now(effect)
 
     def _send_now(self, effect: Pipeline | RunScript | ScanPage | Unlink) -> Any:
@@ -229,7 +226,7 @@ class Connection:
     def _send_commands(self, commands: Sequence[Command]) -> list[Any]:
         try:
             return self._send_once(commands)
-        except _broken_connection():
+        except broken_connection():
             # A pooled connection may have been closed by the server since it was last used.
             if not all(command[0] in _HARMLESS_TWICE for command in commands):
                 raise
@@ -249,7 +246,7 @@ class Connection:
                 pipeline.execute_command(*command)
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         for reply in replies:
-            if isinstance(reply, _connection_errors()):
+            if isinstance(reply, connection_errors()):
                 raise reply
         return replies
 
@@ -267,7 +264,7 @@ class Connection:
             return error
 
     def _scan_page(self, effect: ScanPage) -> tuple[Any, list[bytes]]:
-        nodes: list[Any] = self.client.get_primaries() if _is_cluster(self.client) else [None]
+        nodes: list[Any] = self.client.get_primaries() if is_cluster(self.client) else [None]
         index, cursor = effect.cursor or (0, 0)
         where = {} if nodes[index] is None else {"target_nodes": nodes[index]}
         reply = self.client.execute_command("SCAN", cursor, "MATCH", effect.pattern, "COUNT", SCAN_COUNT, **where)
@@ -279,7 +276,7 @@ class Connection:
     def _unlink(self, names: Sequence[bytes]) -> int:
         if not names:
             return 0
-        if _is_cluster(self.client):
+        if is_cluster(self.client):
             return sum(self._send_commands([("UNLINK", name) for name in names]))
         batches = [names[start : start + UNLINK_BATCH] for start in range(0, len(names), UNLINK_BATCH)]
         return sum(self._send_commands([("UNLINK", *batch) for batch in batches]))
@@ -308,7 +305,7 @@ class Connection:
             pause = min(2 * pause, SLOWEST_PROBE)
             try:
                 self._revive()
-            except _out_of_reach():
+            except out_of_reach():
                 continue
             if self._came_back():
                 return
@@ -316,7 +313,11 @@ class Connection:
     def _revive(self) -> None:
         if self.settings.url.startswith("embedded://") and (self._client is None or self._has_crashed()):
             server.start(self.settings.server_home)
-        self.client.ping()
+        from redis.exceptions import ResponseError  # noqa: PLC0415
+
+        # A server that cannot write to its disk answers even PING with an error; it lives, and serves what it has.
+        with contextlib.suppress(ResponseError):
+            self.client.ping()
 
     def _has_crashed(self) -> bool:
         # One that was stopped on purpose stays stopped.
@@ -326,7 +327,7 @@ class Connection:
         with self._lock:
             try:
                 self._pay_debts()
-            except _out_of_reach():
+            except out_of_reach():
                 return False
             self._down = None
             self._prober = None
@@ -349,51 +350,11 @@ class Connection:
     def _after_fork(self) -> None:
         # Threads do not survive a fork; a lock may have been held by one of them.
         self._lock = threading.RLock()
-        if self._in_one_piece is not None:
-            self._in_one_piece = threading.RLock()
         self._prober = None
         self._down = None
 
-    # --- opening --------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Client:
-        url = self.settings.url
-        scheme = url.partition("://")[0]
-        if scheme == "embedded":
-            return self._open_embedded()
-        if scheme == "memory":
-            return _open_memory(url)
-        self._warn_about_trust()
-        try:
-            return _OPENERS[scheme](url)
-        except ValueError as error:
-            raise SettingsError(f"{mask_url(url)!r} is not the URL of a server: {error}.") from error
-
-    def _open_embedded(self) -> Client:
-        try:
-            running = server.start(self.settings.server_home)
-        except ServerNotFound as error:
-            warn(
-                f"{error} Using memory:// meanwhile: a cache in this process only, gone when it ends.",
-                CacheWarning,
-            )
-            self._in_one_piece = threading.RLock()
-            return _open_memory("memory://")
-        except ServerError as error:
-            raise CacheUnavailable(str(error)) from error
-        return _open_url(running.url)
-
-    def _warn_about_trust(self) -> None:
-        host = urlsplit(self.settings.url).hostname
-        if self.settings.secret is None and not self.settings.url.startswith("unix://") and host not in _LOCAL_HOSTS:
-            warn(
-                f"Values are unpickled from {host}, and whoever can write there can run code here. "
-                "Set FRAPPE_CACHE_SECRET to accept only values signed with it.",
-                TrustWarning,
-            )
-
-
-_every_connection: list[Connection] = []
+_every_connection: weakref.WeakSet[Connection] = weakref.WeakSet()
 _connections: dict[tuple[str, str | None, Path], Connection] = {}
 _connections_lock = threading.Lock()
 
@@ -431,133 +392,11 @@ def close_all() -> None:
 
 
 def _after_fork() -> None:
-    for connection in _every_connection:
+    for connection in list(_every_connection):
         connection._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-# --- redis-py -----------------------------------------------------------------------------------------------------
-
-
-def _client_options() -> dict[str, Any]:
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
-
-    # Its own retries would make the first call of an outage wait for seconds, and could push to a list twice.
-    return {
-        "socket_timeout": TIMEOUT,
-        "socket_connect_timeout": TIMEOUT,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-    }
-
-
-def _open_url(url: str) -> Client:
-    import redis  # noqa: PLC0415
-
-    client: Client = redis.Redis.from_url(_without_retries(url), **_client_options())
-    return client
-
-
-def _without_retries(url: str) -> str:
-    """The URL without what `_client_options` decides; the rest of its query is redis-py's."""
-    parts = urlsplit(url)
-    kept = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("retry", "protocol")]
-    return parts._replace(query=urlencode(kept)).geturl() if kept else url
-
-
-def _open_sentinel(url: str) -> Client:
-    from redis.sentinel import Sentinel  # noqa: PLC0415
-
-    hosts, service, credentials = _split_hosts(url)
-    if not service:
-        raise ValueError("name the service after the hosts, as in sentinel://host1:26379,host2:26379/mymaster")
-    options = _client_options()
-    sentinel: Any = Sentinel
-    return sentinel(hosts, sentinel_kwargs=options, **options, **credentials).master_for(service)
-
-
-def _open_cluster(url: str) -> Client:
-    from redis.cluster import ClusterNode, RedisCluster  # noqa: PLC0415
-    from redis.exceptions import RedisClusterException  # noqa: PLC0415
-
-    hosts, _, credentials = _split_hosts(url)
-    options: dict[str, Any] = _client_options() | credentials
-    del options["retry"]  # on a cluster a retry is how a moved slot is followed
-    node: Any = ClusterNode
-    try:
-        return RedisCluster(startup_nodes=[node(host, port) for host, port in hosts], **options)
-    except RedisClusterException as error:  # no node can be reached; redis-py does not call that a ConnectionError
-        raise ConnectionError(str(error)) from error
-
-
-def _split_hosts(url: str) -> tuple[list[tuple[str, int]], str, dict[str, str]]:
-    """``sentinel://user:password@h1:1,h2:2/service`` in its parts."""
-    rest = url.partition("://")[2]
-    authority, _, path = rest.partition("/")
-    login, at, hosts = authority.rpartition("@")
-    credentials = {}
-    if at:
-        user, _, password = login.partition(":")
-        credentials = {"username": unquote(user), "password": unquote(password)}
-        credentials = {name: value for name, value in credentials.items() if value}
-    found = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":")
-        if not name or not port.isdigit():
-            raise ValueError(f"{host!r} is not of the form host:port")
-        found.append((name.strip("[]"), int(port)))
-    return found, unquote(path.partition("?")[0]), credentials
-
-
-_OPENERS: Final = {
-    "redis": _open_url,
-    "rediss": _open_url,
-    "unix": _open_url,
-    "sentinel": _open_sentinel,
-    "cluster": _open_cluster,
-}
-
-_memory_servers: dict[str, Any] = {}
-
-
-def _open_memory(url: str) -> Client:
-    import fakeredis  # noqa: PLC0415
-
-    shared = _memory_servers.setdefault(url, fakeredis.FakeServer())
-    client: Client = fakeredis.FakeRedis(server=shared, protocol=2)
-    return client
-
-
-def _is_cluster(client: Any) -> bool:
-    return hasattr(client, "get_primaries")
-
-
-def _connection_errors() -> tuple[type[Exception], ...]:
-    """What redis-py and the sockets raise when a server cannot be reached, or does not answer as one, or in time."""
-    from redis import exceptions  # noqa: PLC0415
-
-    # The third: whoever listens there is no Redis, a web server for instance.
-    return exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError
-
-
-def _out_of_reach() -> tuple[type[Exception], ...]:
-    """The same, and what we make of it."""
-    return *_connection_errors(), CacheUnavailable, ServerError
-
-
-def _broken_connection() -> tuple[type[Exception], ...]:
-    """The same without time limits: the connection broke, and a new one may well work."""
-    from redis import exceptions  # noqa: PLC0415
-
-    return exceptions.ConnectionError, ConnectionError
-
-
-def _explain(error: BaseException) -> str:
-    # What Sentinel's client says goes on with the `repr` of its connections.
-    return str(error).partition(" : <")[0].rstrip(".") or type(error).__name__
 
 
 def every_connection() -> Iterable[Connection]:

@@ -28,11 +28,11 @@ class RedisWrapper:
     is, without the prefix: ``cache.incrby("hits", 2)``, ``cache.info()``, ``cache.pipeline()``.
 
     Example:
-        >>> context.init("library.localhost", url="memory://").site
+        >>> import frappe_cache_ext as frappe
+        >>> frappe.init("library.localhost", url="memory://").site
         'library.localhost'
-        >>> cache = RedisWrapper()
-        >>> cache.set_value("color", "green")
-        >>> cache.get_value("color")
+        >>> frappe.cache.set_value("color", "green")
+        >>> frappe.cache.get_value("color")
         'green'
 
     Args:
@@ -98,9 +98,10 @@ class RedisWrapper:
         """Store a value.
 
         Example:
-            >>> context.init("library.localhost", url="memory://").site
+            >>> import frappe_cache_ext as frappe
+            >>> frappe.init("library.localhost", url="memory://").site
             'library.localhost'
-            >>> RedisWrapper().set_value("color", "green", expires_in_sec=60)
+            >>> frappe.cache.set_value("color", "green", expires_in_sec=60)
 
         Args:
             key: the key.
@@ -398,7 +399,7 @@ class RedisWrapper:
 
     def _scope_with(self, local: LocalCache | None) -> Scope:
         connection = self.connection
-        return Scope(connection.codec, connection.stats, local)
+        return Scope(connection.codec, connection.stats, connection.generations, local)
 
     def _raw(self, default: Any, command: str, key: object, *arguments: Any, shared: bool = False) -> Any:
         return self._run(operations.raw(self.scope(), default, command, self.make_key(key, shared=shared), *arguments))

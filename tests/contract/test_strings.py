@@ -354,8 +354,9 @@ class TestLeases:
         self, cache: RedisWrapper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from frappe_cache_ext import operations
+        from frappe_cache_ext.operations import loading
 
-        monkeypatch.setattr(operations, "LEASE", 0.3)
+        monkeypatch.setattr(loading, "LEASE", 0.3)
         name = cache.make_key("key")
         cache.redis.set(operations.lease_name(name), b"of a dead process", px=300)
         started = time.monotonic()
@@ -363,9 +364,10 @@ class TestLeases:
         assert 0.1 < time.monotonic() - started < 2
 
     def test_a_holder_at_work_keeps_its_lease(self, cache: RedisWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
-        from frappe_cache_ext import leases, operations
+        from frappe_cache_ext import leases
+        from frappe_cache_ext.operations import loading
 
-        monkeypatch.setattr(operations, "LEASE", 0.3)
+        monkeypatch.setattr(loading, "LEASE", 0.3)
         monkeypatch.setattr(leases, "LEASE", 0.3)
         monkeypatch.setattr(leases, "BEAT", 0.1)
         leases.heartbeat.stop()  # one that already waits does so by the old beat

@@ -1,0 +1,58 @@
+"""What each cache operation does, once: as generators that yield effects and receive their answers.
+
+Nothing here sends a byte. `redis_wrapper` runs these generators over a blocking client, `aio` from a coroutine. What
+all of them keep to:
+
+* A server that cannot be reached raises `CacheUnavailable` at the ``yield``. Reads then miss and writes are dropped; a
+  dropped write leaves a debt (see `connections`), so that the value it would have replaced is not read later.
+* A value that cannot be read counts as a miss, with a warning.
+* What a request holds of an entry is forgotten before the entry changes, and held again only after it has changed.
+"""
+
+from __future__ import annotations
+
+from .common import Scope, as_iterable, milliseconds
+from .hashes import hdel, hdel_starting, hexists, hget, hgetall, hset
+from .lists import blocking_pop, raw
+from .loading import LEASE, lease_name
+from .results import clear, entry_name, invalidate, load_result
+from .strings import (
+    delete,
+    delete_prefix,
+    exists,
+    expire_key,
+    get_all,
+    get_value,
+    names_starting,
+    set_value,
+    time_to_live,
+)
+
+__all__ = [
+    "LEASE",
+    "Scope",
+    "as_iterable",
+    "blocking_pop",
+    "clear",
+    "delete",
+    "delete_prefix",
+    "entry_name",
+    "exists",
+    "expire_key",
+    "get_all",
+    "get_value",
+    "hdel",
+    "hdel_starting",
+    "hexists",
+    "hget",
+    "hgetall",
+    "hset",
+    "invalidate",
+    "lease_name",
+    "load_result",
+    "milliseconds",
+    "names_starting",
+    "raw",
+    "set_value",
+    "time_to_live",
+]
