@@ -218,9 +218,10 @@ def _local_wrapper(
     def look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Hashable, Any]:
         try:
             key = make_key(args, kwargs)
-            return key, get(key)
+            hash(key)
         except TypeError:  # an argument cannot be hashed
             return MISS, MISS
+        return key, get(key)
 
     if inspect.iscoroutinefunction(function):
 
