@@ -199,7 +199,9 @@ class TestFrappesBytes:
             module, _, kind = expected["type"].rpartition(".")
             assert type(value) is types.get(expected["type"], type(value))
             assert (type(value).__module__, type(value).__name__) == (module, kind)
-            assert repr(value)[:400] == expected["repr"][:400]
+            # How an OrderedDict is written changed with Python 3.12.
+            shown = f"OrderedDict({list(value.items())})" if isinstance(value, OrderedDict) else repr(value)
+            assert shown[:400] == expected["repr"][:400]
             checked += 1
         assert checked == 34
 
