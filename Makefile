@@ -33,7 +33,7 @@ help: ## List the targets.
 
 .PHONY: lab
 lab: $(VENV)/.lab ## Open the notebooks in JupyterLab; the cache server starts by itself.
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir notebooks $(LAB_ARGS)
+	$(BIN)/frappe-cache lab notebooks -- $(LAB_ARGS)
 
 .PHONY: demo
 demo: $(VENV)/.lab ## Show in the terminal what the cache does, with timings.

@@ -34,7 +34,7 @@ from .clients import (
 from .codec import Codec
 from .context import current_settings
 from .effects import Command, Owe, Pipeline, RunScript, ScanPage, Unlink
-from .errors import CacheUnavailable, CacheUnavailableWarning, warn
+from .errors import CacheUnavailable, CacheUnavailableWarning, ServerNotFound, warn
 from .keys import starts_with
 from .scripts import Script
 from .settings import Settings, mask_url
@@ -312,7 +312,9 @@ class Connection:
 
     def _revive(self) -> None:
         if self.settings.url.startswith("embedded://") and (self._client is None or self._has_crashed()):
-            server.start(self.settings.server_home)
+            # Without a binary the client is one of a server inside this process, and says so.
+            with contextlib.suppress(ServerNotFound):
+                server.start(self.settings.server_home)
         from redis.exceptions import ResponseError  # noqa: PLC0415
 
         # A server that cannot write to its disk answers even PING with an error; it lives, and serves what it has.

@@ -102,11 +102,13 @@ class Request:
         cache: values read from and written to the cache.
         results: results of functions under `@request_cache`, by function and arguments.
         beside: the same as `cache` for each wrapper with a connection of its own, by its id.
+        over: whether it has ended. A task or callback that it started has a copy of its context, and goes on.
     """
 
     cache: LocalCache = field(default_factory=LocalCache)
     results: dict[Any, Any] = field(default_factory=dict)
     beside: dict[int, LocalCache] = field(default_factory=dict)
+    over: bool = False
 
     def cache_of(self, owner: int | None) -> LocalCache:
         """The copies of one wrapper: of `frappe.cache` itself (None), or of one opened beside it."""
@@ -126,7 +128,14 @@ class _Defaults:
         self.settings: Settings | None = None
         self.user: str | None = None
         self.cell_task: asyncio.Task[Any] | None = None
+        self.cell_request: Request | None = None
         self.follows_cells = False
+
+    def follow(self, request: Request | None) -> None:
+        """Make this the request of the cell that is running, and end the one before."""
+        if self.cell_request is not None:
+            self.cell_request.over = True
+        self.cell_request = request
 
     def moves_with(self) -> bool:
         """Whether the caller stands at the level of a notebook's cell, not in a thread or task that it started."""
@@ -163,7 +172,8 @@ def current_user() -> str:
 
 def current_request() -> Request | None:
     """The request that is running here; None outside any."""
-    return _request.get()
+    current = _request.get()
+    return None if current is None or current.over else current
 
 
 def init(site: str | None = None, **settings: Any) -> Settings:
@@ -185,7 +195,7 @@ def init(site: str | None = None, **settings: Any) -> Settings:
         SettingsError: a name is unknown or a value malformed.
     """
     loaded = Settings.load(site=site, **settings)
-    _enter(loaded, None)
+    enter(loaded)
     return loaded
 
 
@@ -211,18 +221,22 @@ def destroy() -> None:
     """End the request and go back to the default site and its user."""
     if _defaults.moves_with():
         _defaults.settings = None
-    _enter(None, None)
+    enter(None)
     _request.set(None)
 
 
-def _enter(settings: Settings | None, user: str | None) -> None:
-    if _defaults.moves_with():
+def enter(settings: Settings | None) -> None:
+    """Work for the site of some settings, as its own user, and begin a request; None is the default site."""
+    at_cell = _defaults.moves_with()
+    if at_cell:
         _defaults.settings = settings if settings is not None else _defaults.settings
-        _defaults.user = user
+        _defaults.user = None
         settings = None
     _settings.set(settings)
-    _user.set(user)
-    begin_request()
+    _user.set(None)
+    started = begin_request()
+    if at_cell:
+        _defaults.follow(started)
 
 
 @contextlib.contextmanager
@@ -239,6 +253,7 @@ def request() -> Iterator[Request]:
     try:
         yield started
     finally:
+        started.over = True
         _request.reset(token)
 
 
@@ -267,12 +282,13 @@ def begin_cell() -> None:
     _defaults.cell_task = _current_task()
     _settings.set(None)
     _user.set(None)
-    begin_request()
+    _defaults.follow(begin_request())
 
 
 def end_cell() -> None:
     """A cell has ended: nothing that it read is remembered."""
     _defaults.cell_task = None
+    _defaults.follow(None)
     _request.set(None)
 
 
