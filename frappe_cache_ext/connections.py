@@ -268,7 +268,9 @@ class Connection:
         index, cursor = effect.cursor or (0, 0)
         where = {} if nodes[index] is None else {"target_nodes": nodes[index]}
         reply = self.client.execute_command("SCAN", cursor, "MATCH", effect.pattern, "COUNT", SCAN_COUNT, **where)
-        following, names = next(iter(reply.values())) if isinstance(reply, dict) else reply
+        following, names = reply
+        if isinstance(following, dict):  # of a cluster: by node
+            following = next(iter(following.values()))
         if int(following):
             return (index, int(following)), names
         return ((index + 1, 0) if index + 1 < len(nodes) else None), names

@@ -15,7 +15,7 @@ from frappe_cache_ext import connections, context, server
 from frappe_cache_ext.errors import ServerNotFound
 from frappe_cache_ext.leases import heartbeat
 from frappe_cache_ext.redis_wrapper import RedisWrapper
-from tests.support import RedisServer, requires
+from tests.support import RedisServer, requires, until
 
 _numbers = itertools.count(1)
 
@@ -66,11 +66,27 @@ def redis_server() -> Iterator[RedisServer]:
     started.stop()
 
 
+@pytest.fixture(scope="session")
+def redis_cluster(redis_server: RedisServer) -> Iterator[list[RedisServer]]:
+    """A cluster of two nodes, each with half of the slots."""
+    nodes = []
+    for slots in (("0", "8191"), ("8192", "16383")):
+        node = RedisServer(redis_server.binary, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000").start()
+        nodes.append(node)
+        node.command("CLUSTER", "ADDSLOTSRANGE", *slots)
+    nodes[0].command("CLUSTER", "MEET", "127.0.0.1", str(nodes[1].port))
+    until(lambda: all("cluster_state:ok" in node.command("CLUSTER", "INFO") for node in nodes), what="the cluster")
+    until(lambda: all("cluster_known_nodes:2" in node.command("CLUSTER", "INFO") for node in nodes), what="its nodes")
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
 # Whoever wants the suite on a server of his own names it.
 _NAMED = os.environ.get("TEST_REDIS_URL")
 
 
-@pytest.fixture(params=["embedded", "redis-server", "memory", *(["named"] if _NAMED else [])])
+@pytest.fixture(params=["embedded", "redis-server", "cluster", "memory", *(["named"] if _NAMED else [])])
 def server_url(request: pytest.FixtureRequest) -> str:
     """The URL of each kind of server in turn; one that TEST_REDIS_URL names comes last."""
     if request.param == "embedded":
@@ -79,6 +95,9 @@ def server_url(request: pytest.FixtureRequest) -> str:
     if request.param == "redis-server":
         started: RedisServer = request.getfixturevalue("redis_server")
         return started.url
+    if request.param == "cluster":
+        nodes: list[RedisServer] = request.getfixturevalue("redis_cluster")
+        return "cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
     return _NAMED if request.param == "named" and _NAMED else "memory://tests"
 
 

@@ -85,6 +85,12 @@ class RedisServer:
         except OSError:
             return False
 
+    def command(self, *words: str) -> str:
+        """Have it carry out a command, and return the reply as it came."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall((" ".join(words) + "\r\n").encode())
+            return connection.recv(65536).decode()
+
     def kill(self) -> None:
         """Kill it as a crash would."""
         self.running.kill()

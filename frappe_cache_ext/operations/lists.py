@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..effects import Pause, Pipeline, Steps
 from ..errors import CacheUnavailable
 from .common import Scope, answered, is_trouble, warn_dropped
+
+LOOK: Final = 0.01
+"""Seconds between two looks at lists that cannot be waited for."""
 
 
 def raw(scope: Scope, default: Any, *command: Any) -> Steps[Any]:
@@ -29,6 +32,9 @@ def blocking_pop(
 ) -> Steps[tuple[bytes, bytes] | None]:
     """Pop from the first of some lists that has a value, waiting for one; None when the time is over.
 
+    One list is waited for on the server. Several are looked at in turn, every `LOOK` seconds: on a cluster they lie on
+    different servers.
+
     Args:
         scope: what to work with.
         names: the lists' names on the wire.
@@ -40,9 +46,15 @@ def blocking_pop(
         left = min(slice_seconds, deadline - time.monotonic())
         if left <= 0:
             return None
-        popped = yield from raw(scope, None, "BLPOP", *names, max(0.01, round(left, 3)))
-        if popped is not None:
-            return popped[0], popped[1]
-        if timeout == 0:
-            # Away or merely empty: a caller that waits for good must not spin.
-            yield Pause(0.01)
+        if len(names) == 1:
+            popped = yield from raw(scope, None, "BLPOP", *names, max(LOOK, round(left, 3)))
+            if popped is not None:
+                return popped[0], popped[1]
+        else:
+            for name in names:
+                value = yield from raw(scope, None, "LPOP", name)
+                if value is not None:
+                    return name, value
+        if len(names) > 1 or timeout == 0:
+            # Away or merely empty: a caller that waits must not spin.
+            yield Pause(LOOK)
