@@ -14,7 +14,7 @@ from __future__ import annotations
 from .common import Scope, as_iterable, milliseconds
 from .hashes import hdel, hdel_starting, hexists, hget, hgetall, hset
 from .lists import blocking_pop, raw
-from .loading import LEASE, lease_name
+from .loading import LEASE, LEASE_MARK, lease_name
 from .results import clear, entry_name, invalidate, load_result
 from .strings import (
     delete,
@@ -30,6 +30,7 @@ from .strings import (
 
 __all__ = [
     "LEASE",
+    "LEASE_MARK",
     "Scope",
     "as_iterable",
     "blocking_pop",
