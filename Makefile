@@ -41,14 +41,14 @@ demo: $(VENV)/.lab ## Show in the terminal what the cache does, with timings.
 
 .PHONY: notebooks
 notebooks: $(VENV)/.test ## Run every notebook and compare its outputs with the stored ones.
-	$(PYTEST) $(NBVAL) $(PYTEST_ARGS)
+	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope $(PYTEST_ARGS)
 
 # The notebooks run even when a test has failed: one run tells everything, and either failure is the target's.
 .PHONY: test
 test: $(VENV)/.test ## Run every test, then every notebook.
 	@status=0; \
 	$(PYTEST) tests -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) || status=$$?; \
-	$(PYTEST) $(NBVAL) || status=$$?; \
+	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope || status=$$?; \
 	exit $$status
 
 .PHONY: check

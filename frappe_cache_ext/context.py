@@ -240,6 +240,17 @@ def enter(settings: Settings | None) -> None:
 
 
 @contextlib.contextmanager
+def visiting(settings: Settings) -> Iterator[None]:
+    """Run a block for another site, as one request; where the caller works is untouched."""
+    token = _settings.set(settings)
+    try:
+        with request():
+            yield
+    finally:
+        _settings.reset(token)
+
+
+@contextlib.contextmanager
 def request() -> Iterator[Request]:
     """Run a block as one request: what it reads is remembered until the block ends.
 

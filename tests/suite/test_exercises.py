@@ -1,0 +1,226 @@
+"""A learner goes through each notebook in a real kernel: leaves the exercises alone, errs, and solves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.suite.learner import (
+    NAMES,
+    ROOT,
+    around,
+    as_text,
+    check_lines,
+    code_cells,
+    learner,
+    read,
+    solution_of,
+    tagged,
+)
+
+pytestmark = pytest.mark.slow
+
+Answer = Callable[[str], str]
+
+
+def whole(code: str) -> Answer:
+    """The exercise's code, replaced."""
+    return lambda source: code
+
+
+def swap(old: str, new: str) -> Answer:
+    """One place changed."""
+
+    def change(source: str) -> str:
+        assert old in source, old
+        return source.replace(old, new)
+
+    return change
+
+
+def above(line: str) -> Answer:
+    """A line put above."""
+    return lambda source: f"from frappe.utils.caching import redis_cache\n\n\n{line}\n{source}"
+
+
+def inside(line: str) -> Answer:
+    """A line added to the function."""
+    return lambda source: f"{source.rstrip()}\n    {line}\n"
+
+
+def store(arguments: str) -> Answer:
+    return whole(f"frappe.cache.set_value({arguments})")
+
+
+# By notebook and exercise: what learners write, and the part of the hint that is for this mistake only.
+WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
+    "00_start_here": {
+        "exercise-1": [
+            (store('"hello", "greeting"'), "key and value have changed places"),
+            (store('"Greeting", "hello"'), "there is 'Greeting'; a key is taken to the letter"),
+            (store('"greeting", "helo"'), "lies 'helo', not 'hello'"),
+        ],
+        "exercise-2": [
+            (
+                swap("return", 'frappe.cache.set_value(f"shout|{word}", word)\n    return'),
+                "look with get_value(key) before",
+            ),
+            (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
+        ],
+    },
+    "01_strings": {
+        "exercise-1": [
+            (store('"cups|todai", 3'), "there is 'cups|todai'"),
+            (store('"cups|today", "3"'), "that is text; store the int itself"),
+            (store('"cups|today", None'), "None was stored"),
+        ],
+        "exercise-2": [
+            (store('"offer|tea", "half price"'), "add expires_in_sec=600"),
+            (store('"offer|tea", "half price", expires_in_sec=10'), "as seconds, not as minutes"),
+            (store('"offer|tea", "half price", expires_in_sec=600_000'), "not as milliseconds"),
+            (store('"offer|tea", "half price", expires_in_sec=300'), "10 minutes are 600 of them"),
+        ],
+        "exercise-3": [
+            (store('"letter|draft 1", None'), "storing nothing is not deleting"),
+            (whole('frappe.cache.delete_keys("letter|")'), "it was to stay"),
+        ],
+    },
+    "02_hashes": {
+        "exercise-1": [
+            (whole('frappe.cache.hset("user|ada", "London", "city")'), "the field comes before its value"),
+            (whole('frappe.cache.hset("user|ada", "citi", "London")'), "but it has 'citi'"),
+            (store('"user|ada", {"city": "London"}'), "is one value now, not a hash"),
+        ],
+        "exercise-2": [
+            (whole('frappe.cache.hset("user|ada", "email", "")'), "storing nothing is not deleting"),
+            (whole('frappe.cache.delete_value("user|ada")'), "The whole of 'user|ada' is gone"),
+            (whole('frappe.cache.hdel("user|ada", ["email", "name"])'), "The field 'name' is gone too"),
+        ],
+    },
+    "04_a_cache_by_hand": {
+        "exercise-1": [
+            (swap("{net}", "{country}"), "the key leaves out 'net'"),
+            (swap("full_price|{net}", "{net}|{TAX[country]}"), "says with what, but not what was computed"),
+            (swap("{net}", "{net}|{country}|{object()}"), "something in it that changes by itself"),
+            (swap("(key, result)", "(key, result, shared=True)"), "belongs to no site"),
+            (swap("{net}", "{net}|{contry}"), "NameError"),
+        ],
+        "exercise-2": [
+            (
+                swap(
+                    "    if cached_value := frappe.cache.get_value(key):",
+                    "    cached_value = frappe.cache.get_value(key)\n    if cached_value is not None:",
+                ),
+                "0 both times.\n✗ stock() computed twice: its result is None, which is",
+            ),
+            (swap("frappe.cache.set_value(key, result)", "pass"), "computed twice and stored nothing"),
+        ],
+    },
+    "05_invalidation": {
+        "exercise-1": [
+            (store('"forecast|Paris", "rain", expires_in_sec=15'), "as seconds, not as minutes"),
+            (store('"forecast|Paris", "rain"'), "add expires_in_sec=900"),
+        ],
+        "exercise-2": [
+            (inside("frappe.cache.delete_value(item)"), "that one looks like 'price_of|tea'"),
+            (inside('frappe.cache.delete_keys("")'), "throws everybody's entries away"),
+            (inside('frappe.cache.delete_keys("price_of|")'), "The entry of 'coffee' is gone too"),
+            (inside('frappe.cache.set_value(f"price_of|{item}", None)'), "delete the key instead"),
+        ],
+    },
+    "06_redis_cache": {
+        "exercise-1": [
+            (above("@redis_cache"), "keeps its results for an hour"),
+            (above("@redis_cache(ttl=0.5)"), "as seconds, not as minutes"),
+            (above("@redis_cache(ttl=None)"), "has no expiry"),
+        ],
+        "exercise-2": [
+            (inside("author_of.clear_cache"), "without parentheses clear_cache is only mentioned"),
+            (inside('frappe.cache.delete_keys("")'), "author_of.clear_cache() forgets this function's results only"),
+        ],
+    },
+    "07_sites_users_keys": {
+        "exercise-1": [
+            (store('"theme", "solarized"'), "it is there for everybody; add user='ben@example.com'"),
+            (store('"theme", "light", user=True'), "Under 'theme' of user 'ben@example.com' lies 'light'"),
+        ],
+        "exercise-2": [
+            (store('"opening", "10:00"'), "frappe.init(site) comes first"),
+            (
+                whole('frappe.init(museum)\nfrappe.cache.set_value("opening", "10:00")'),
+                "the current site is still 'museum'",
+            ),
+        ],
+    },
+    "08_complex_values": {
+        "exercise-1": [
+            (store('"report", str(report)'), "that is text; store the dict itself"),
+            (store('"report", {"month": "May", "sold": (3, 5, 8)}'), "store the new value under the same key"),
+        ],
+        "exercise-2": [
+            (whole("answer = pickle.loads(found)"), "pickle.loads would run what is in there"),
+            (whole('answer = "time"'), "half of the name"),
+            (whole('answer = "os.getcwd"'), "is not what it would call"),
+        ],
+    },
+    "09_the_requests_own_cache": {
+        "exercise-1": [
+            (swap('frappe.cache.get_value("language", use_local_cache=False)', '"English"'), "leave the reading in it"),
+            (swap("headline():", "headline(words):"), "TypeError"),
+        ],
+        "exercise-2": [
+            (above("@redis_cache"), "its result outlives the request"),
+            (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
+        ],
+    },
+}
+
+# What a learner stores again, as the hint says, where a wrong answer has spoiled it.
+AGAIN = {
+    "02_hashes": """
+frappe.cache.delete_value("user|ada")
+for field, value in {"name": "Ada", "email": "ada@example.com", "visits": 3}.items():
+    frappe.cache.hset("user|ada", field, value)
+""",
+    "07_sites_users_keys": """
+frappe.init(library)
+frappe.cache.set_value("opening", "9:00")
+frappe.set_user("ben@example.com")
+""",
+}
+
+
+@pytest.fixture(autouse=True)
+def kernels_find_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("embedded_server")
+def test_every_exercise_tells_untouched_wrong_and_solved_apart(name: str) -> None:
+    notebook = read(name)
+    assert list(WRONG[name]) == [cell.id for cell in tagged(notebook, "exercise")]
+    with learner() as pupil:
+        for cell in code_cells(notebook):
+            untouched = pupil.run(cell.source)
+            if "exercise" not in cell.metadata.get("tags", ()):
+                continue
+            assert untouched == as_text(cell.outputs)
+            checks = check_lines(cell)
+            source = cell.source.removesuffix(checks)
+            before = around(notebook, cell)[0]
+            again = before.source if before.cell_type == "code" else AGAIN.get(name)
+            assert len(WRONG[name][cell.id]) >= 1
+            for wrong, hint in WRONG[name][cell.id]:
+                assert hint not in untouched
+                shown = pupil.run(f"{wrong(source)}\n{checks}")
+                assert "✗ " in shown, shown
+                assert hint in shown
+                if again is not None:
+                    pupil.run(again)
+            solved = pupil.run(f"{solution_of(notebook, cell)}\n{checks}")
+            assert "✗" not in solved, solved
+            assert solved.count("✓ ") == checks.count("check."), solved
