@@ -15,7 +15,7 @@ from frappe_cache_ext import connections, context, server
 from frappe_cache_ext.errors import ServerNotFound
 from frappe_cache_ext.leases import heartbeat
 from frappe_cache_ext.redis_wrapper import RedisWrapper
-from tests.support import RedisServer, requires, until
+from tests.support import RedisServer, free_port, requires, until
 
 _numbers = itertools.count(1)
 
@@ -71,10 +71,12 @@ def redis_cluster(redis_server: RedisServer) -> Iterator[list[RedisServer]]:
     """A cluster of two nodes, each with half of the slots."""
     nodes = []
     for slots in (("0", "8191"), ("8192", "16383")):
-        node = RedisServer(redis_server.binary, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000").start()
+        # Of its own, the nodes would talk on port + 10000, which may be no port at all.
+        bus = free_port()
+        node = RedisServer(redis_server.binary, "--cluster-enabled", "yes", "--cluster-port", str(bus)).start()
         nodes.append(node)
         node.command("CLUSTER", "ADDSLOTSRANGE", *slots)
-    nodes[0].command("CLUSTER", "MEET", "127.0.0.1", str(nodes[1].port))
+    nodes[0].command("CLUSTER", "MEET", "127.0.0.1", str(nodes[1].port), str(bus))
     until(lambda: all("cluster_state:ok" in node.command("CLUSTER", "INFO") for node in nodes), what="the cluster")
     until(lambda: all("cluster_known_nodes:2" in node.command("CLUSTER", "INFO") for node in nodes), what="its nodes")
     yield nodes
