@@ -321,8 +321,8 @@ def _keys(arguments: argparse.Namespace) -> int:
     if connection.down is not None:
         raise CacheUnavailable(connection.down)
     limit = arguments.limit if arguments.limit is not None else 0 if arguments.json else _KEYS_SHOWN
-    found = list_keys(connection, settings.db_name, names[: limit or None])
-    print_keys(found, settings.site, len(names), as_json=arguments.json)
+    found = list_keys(connection, names[: limit or None])
+    print_keys(found, settings.site, settings.db_name, len(names), as_json=arguments.json)
     return 0
 
 

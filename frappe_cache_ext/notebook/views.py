@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ..entries import look_up
 from ..errors import UnreadableValue
 from .tables import Table, one_line, shortened
 from .target import Target, text_of
@@ -14,15 +14,6 @@ from .target import Target, text_of
 PREVIEW_WIDTH: Final = 50
 LARGEST_PREVIEWED: Final = 64 * 1024
 """Bytes of a value that is still fetched to be shown."""
-
-_SIZES: Final = {
-    "string": ("STRLEN", "byte"),
-    "hash": ("HLEN", "field"),
-    "list": ("LLEN", "item"),
-    "set": ("SCARD", "member"),
-    "zset": ("ZCARD", "member"),
-    "stream": ("XLEN", "entry"),
-}
 
 
 def list_keys(target: Target, prefix: str, most: int) -> Table:
@@ -34,36 +25,26 @@ def list_keys(target: Target, prefix: str, most: int) -> Table:
         most: how many are shown.
     """
     names = sorted(target.cache.get_keys(prefix))
-    shown, client = names[:most], target.client
-    kinds = _each(client, [("TYPE", name) for name in shown])
-    types = [text_of(kind) if isinstance(kind, str | bytes) else "-" for kind in kinds]
-    sizes = _each(
-        client, [(_SIZES.get(kind, ("EXISTS", ""))[0], name) for name, kind in zip(shown, types, strict=True)]
-    )
-    expiries = _each(client, [("PTTL", name) for name in shown])
-    wanted = [
-        name
-        for name, kind, size in zip(shown, types, sizes, strict=True)
-        if kind == "string" and isinstance(size, int) and size <= LARGEST_PREVIEWED
-    ]
-    values = dict(zip(wanted, _each(client, [("GET", name) for name in wanted]), strict=True))
+    found = list(look_up(names[:most], lambda commands: _each(target.client, commands)))
+    wanted = [entry.name for entry in found if entry.type == "string" and (entry.size or 0) <= LARGEST_PREVIEWED]
+    values = dict(zip(wanted, _each(target.client, [("GET", name) for name in wanted]), strict=True))
     site = target.site_prefix()
     rows = [
         (
-            text_of(name.removeprefix(site)),
-            kind,
-            _size(kind, size),
-            _expiry(left),
-            _preview(target, name, values.get(name)),
+            text_of(entry.name.removeprefix(site)),
+            entry.type,
+            entry.size_text,
+            entry.expiry_text,
+            _preview(target, entry.name, values.get(entry.name)),
         )
-        for name, kind, size, left in zip(shown, types, sizes, expiries, strict=True)
-        if kind != "none"  # it expired while it was looked at
+        for entry in found
     ]
     empty = f"no key of site {target.site!r}" + (f" begins with {prefix!r}" if prefix else "")
-    return Table(("key", "type", "size", "expires", "value"), rows, more=len(names) - len(shown), empty=empty)
+    more = len(names) - len(names[:most])
+    return Table(("key", "type", "size", "expires", "value"), rows, more=more, empty=empty)
 
 
-def _each(client: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
+def _each(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """The replies to some commands sent together; an error stands in its command's place."""
     if not commands:
         return []
@@ -72,27 +53,6 @@ def _each(client: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
             pipeline.execute_command(*command)
         replies: list[Any] = pipeline.execute(raise_on_error=False)
     return replies
-
-
-def _size(kind: str, size: Any) -> str:
-    noun = _SIZES.get(kind, ("", ""))[1]
-    if not isinstance(size, int) or not noun:
-        return "-"
-    plural = noun if size == 1 else "entries" if noun == "entry" else noun + "s"
-    return f"{size:,} {plural}"
-
-
-def _expiry(left: Any) -> str:
-    """The time left, rounded up, so that a key just stored for a minute says so."""
-    if not isinstance(left, int):
-        return "-"
-    if left < 0:
-        return "never"
-    seconds = math.ceil(left / 1000)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size or seconds == size:
-            return f"{math.ceil(seconds / size)} {unit}"
-    return f"{seconds} s"
 
 
 def _preview(target: Target, name: bytes, data: Any) -> str:

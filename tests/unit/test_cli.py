@@ -379,7 +379,7 @@ class TestKeys:
         green, red = (full.redis.strlen(full.make_key("color", user)) for user in (None, "anna@example.com"))
         assert [line.rstrip() for line in out.splitlines()] == [
             "key                          type         size  expires",
-            f"color                        string  {f'{green} bytes':>9}  in 100 s",
+            f"color                        string  {f'{green} bytes':>9}  100 s",
             "odd\\x1b[31m\\nname            string    5 bytes  never",
             "queue                        list       1 item  never",
             "tags                         set     3 members  never",
@@ -437,7 +437,7 @@ class TestKeys:
         self, run: Run, full: RedisWrapper, site: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         everything = run("keys", "--site", site, "--json").out
-        monkeypatch.setattr("frappe_cache_ext.cli_keys._BATCH", 2)
+        monkeypatch.setattr("frappe_cache_ext.entries.BATCH", 2)
         without_times = re.compile(r'"expires_in_sec": [\d.]+')
         assert without_times.sub("", run("keys", "--site", site, "--json").out) == without_times.sub("", everything)
 
