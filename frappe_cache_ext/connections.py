@@ -275,13 +275,14 @@ class Connection:
             return (index, int(following)), names
         return ((index + 1, 0) if index + 1 < len(nodes) else None), names
 
-    def _unlink(self, names: Sequence[bytes]) -> int:
+    def _unlink(self, names: Sequence[bytes]) -> int | Exception:
         if not names:
             return 0
-        if is_cluster(self.client):
-            return sum(self._send_commands([("UNLINK", name) for name in names]))
-        batches = [names[start : start + UNLINK_BATCH] for start in range(0, len(names), UNLINK_BATCH)]
-        return sum(self._send_commands([("UNLINK", *batch) for batch in batches]))
+        # On a cluster one command takes the names of one slot only.
+        size = 1 if is_cluster(self.client) else UNLINK_BATCH
+        batches = [names[start : start + size] for start in range(0, len(names), size)]
+        replies = self._send_commands([("UNLINK", *batch) for batch in batches])
+        return next((reply for reply in replies if isinstance(reply, Exception)), None) or sum(replies)
 
     # --- outages --------------------------------------------------------------------------------------------------
 

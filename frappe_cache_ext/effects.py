@@ -39,7 +39,7 @@ class ScanPage:
 
 @dataclass(frozen=True, slots=True)
 class Unlink:
-    """Names to delete, in whatever slots. The answer: how many there were."""
+    """Names to delete, in whatever slots. The answer: how many there were, or the server's error."""
 
     names: Sequence[bytes]
 

@@ -138,7 +138,10 @@ def warn_unreadable(scope: Scope, name: bytes, reason: str) -> None:
 def warn_dropped(scope: Scope, name: bytes, error: Exception) -> None:
     """Count and report a write that the server did not take."""
     scope.stats.dropped += 1
-    warn(f"not cached: {keys.decode(name)!r}: {type(error).__name__}: {error}", NotCachedWarning)
+    warn(
+        f"not cached: the server takes no change of {keys.decode(name)!r} ({type(error).__name__}: {error}).",
+        NotCachedWarning,
+    )
 
 
 def as_iterable(names: object) -> Iterable[Any]:

@@ -117,24 +117,25 @@ def _take_lease(scope: Scope, name: bytes) -> Steps[tuple[Any, Lease | None]]:
     while True:
         reply = yield RunScript(TAKE_LEASE, (name, lease.name), (lease.token, int(LEASE * 1000)))
         if isinstance(reply, Exception):
-            if "WRONGTYPE" in str(reply):
-                # A list or set of somebody's stands under this name: it is not ours to overwrite.
-                return MISS, None
-            warn_dropped(scope, name, reply)
-            return MISS, None
+            # A list or set of somebody's under this name is not ours to overwrite, and nothing to complain of again.
+            if "WRONGTYPE" not in str(reply):
+                warn_dropped(scope, name, reply)
+            break
+        if reply[0] == _YOURS:
+            return MISS, lease
         if reply[0] == _VALUE:
             value = decoded(scope, reply[1], name)
             if value is not MISS:
                 return value, None
             # Unreadable bytes are in the way of a good value.
-            yield Unlink((name,))
+            if isinstance((yield Unlink((name,))), Exception):
+                break
             continue
-        if reply[0] == _YOURS:
-            return MISS, lease
         if held and time.monotonic() - started > LEASE:
-            return MISS, None  # two computations that wait for each other's entries would wait for good
+            break  # two computations that wait for each other's entries would wait for good
         yield Pause(pause * (0.5 + random.random()))  # noqa: S311  (spreads the askers; nothing secret)
         pause = min(2 * pause, LONGEST_PAUSE)
+    return MISS, None
 
 
 _VALUE, _YOURS = 1, 2

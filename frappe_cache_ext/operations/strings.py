@@ -111,10 +111,13 @@ def delete(scope: Scope, names: Sequence[bytes]) -> Steps[None]:
             scope.local.forget(name)
     doomed = [*names, *map(lease_name, names)]
     try:
-        yield Unlink(doomed)
+        reply = yield Unlink(doomed)
     except CacheUnavailable:
         scope.stats.dropped += 1
         yield Owe(names=doomed)
+        return
+    if isinstance(reply, Exception):
+        warn_dropped(scope, names[0], reply)
 
 
 def delete_prefix(scope: Scope, prefix: bytes) -> Steps[None]:
@@ -127,7 +130,10 @@ def delete_prefix(scope: Scope, prefix: bytes) -> Steps[None]:
         while True:
             page: tuple[Any, list[bytes]] = yield ScanPage(keys.starts_with(prefix), cursor)
             cursor, names = page
-            yield Unlink(names)
+            reply = yield Unlink(names)
+            if isinstance(reply, Exception):
+                warn_dropped(scope, prefix, reply)
+                return
             if cursor is None:
                 return
     except CacheUnavailable:

@@ -255,6 +255,30 @@ class TestTroubledServer:
         cache.delete_value("key")
         assert cache.connection.down is None
 
+    def test_a_replica_takes_no_changes_and_serves_the_rest(self, own_server: RedisServer) -> None:
+        cache = RedisWrapper()
+        cache.set_value("key", "old")
+        cache.redis.set(cache.make_key("broken"), b"no value")
+        cache.redis.replicaof("127.0.0.1", "1")
+        for change in (
+            lambda: cache.set_value("key", "new"),
+            lambda: cache.delete_value("key"),
+            lambda: cache.delete_keys("k"),
+            lambda: cache.hset("hash", "field", 1),
+            lambda: cache.sadd("set", 1),
+        ):
+            with pytest.warns(NotCachedWarning, match="ReadOnlyError"):
+                change()
+        assert cache.get_value("key") == "old"
+        with pytest.warns(NotCachedWarning, match="ReadOnlyError"):
+            assert cache.get_value("missing", lambda: "made") == "made"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert cache.get_value("broken", lambda: "made") == "made"
+            assert double(3) == 6
+            double.clear_cache()
+        assert cache.connection.down is None
+
     def test_a_wrong_password_is_an_outage_with_its_reason(self, own_server: RedisServer) -> None:
         RedisWrapper().redis.config_set("requirepass", "right")
         context.init("outage.test", url=own_server.url.replace("redis://", "redis://:wrong@"))
