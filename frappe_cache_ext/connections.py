@@ -293,7 +293,11 @@ class Connection:
             self._down = reason
             self.stats.outages += 1
             self._prober = threading.Thread(target=self._probe, name="frappe-cache-probe", daemon=True)
-            self._prober.start()
+            try:
+                self._prober.start()
+            except RuntimeError:
+                # No threads here, or no more: every call has to find out for itself.
+                self._prober, self._down = None, None
         warn(
             # The time makes each outage another text: Python shows the same text at the same line only once.
             f"{time.strftime('%H:%M:%S')}: the cache at {mask_url(self.settings.url)} cannot be reached ({reason}). "

@@ -26,6 +26,7 @@ explicit `set_value`) and `ServerError` (from an explicit start or stop) reach t
 from __future__ import annotations
 
 import enum
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -113,7 +114,7 @@ MISS: Final = Missing.MISS
 """What a look-up finds where nothing is stored; a stored ``None`` is a value and never this."""
 
 
-_PACKAGE: Final = str(Path(__file__).parent)
+_PACKAGE: Final = f"{Path(__file__).parent}{os.sep}"
 
 
 def warn(text: str, category: type[CacheWarning]) -> None:

@@ -35,8 +35,13 @@ class Heartbeat:
         with self._wake:
             self._kept[lease] = connection
             if self._thread is None:
-                self._thread = threading.Thread(target=self._beat, name="frappe-cache-leases", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._beat, name="frappe-cache-leases", daemon=True)
+                # Where there are no threads, or no more, a lease runs out early: the work may be done twice, no worse.
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:
+                    self._thread = None
         try:
             yield
         finally:

@@ -36,7 +36,8 @@ class RedisWrapper:
         'green'
 
     Args:
-        connection: the server to use; None for the one of the current site, whichever that is at each call.
+        connection: the server to keep the current site's keys on; None for the site's own, whichever that is at each
+            call.
     """
 
     def __init__(self, connection: Connection | None = None) -> None:
@@ -68,8 +69,7 @@ class RedisWrapper:
         return getattr(self.redis, name)
 
     def __repr__(self) -> str:
-        settings = context.current_settings() if self._connection is None else self._connection.settings
-        return f"<RedisWrapper of site {settings.site!r}>"
+        return f"<RedisWrapper of site {context.current_settings().site!r}>"
 
     # --- names ----------------------------------------------------------------------------------------------------
 

@@ -444,6 +444,35 @@ cache.get_value("cold", compute)
         assert time.monotonic() - started < 7, "they waited longer than the lease"
 
 
+class TestWithoutThreads:
+    """Where no thread can be started (too many, the interpreter is ending), results come all the same."""
+
+    @pytest.fixture(autouse=True)
+    def no_threads(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        from frappe_cache_ext.leases import heartbeat
+
+        heartbeat.stop()
+
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    def test_a_lease_is_not_renewed(self) -> None:
+        assert RedisWrapper().get_value("key", lambda: "made") == "made"
+        assert double(8) == double(8) == 16
+        assert CALLS == [8]
+
+    def test_each_call_finds_out_for_itself_whether_the_server_is_back(self, own_server: RedisServer) -> None:
+        cache = RedisWrapper()
+        own_server.kill()
+        for _ in range(2):
+            went_away(cache)
+        own_server.start()
+        cache.set_value("key", 1)
+        assert cache.get_value("key") == 1
+
+
 class TestTrust:
     def test_a_strange_host_without_a_secret_is_warned_of(self) -> None:
         settings = Settings(url="redis://cache.example.invalid:6379/0")
