@@ -42,6 +42,7 @@ if sys.platform != "win32":
 
 LOCK_TIMEOUT: Final = 45.0  # seconds; whoever holds the lock may be stopping one server and starting another
 ANSWER_TIMEOUT: Final = 2.0  # seconds for one reply
+EXEC_TIMEOUT: Final = 2.0  # seconds in the middle of an exec; an instant, but on a machine that is busy elsewhere
 SOCKET_LIMIT: Final = 103  # bytes in a socket's path: macOS has room for 104 with the final NUL, Linux for 108
 MIB: Final = 1 << 20  # bytes; an empty server needs about as much, so no limit is smaller
 
@@ -214,7 +215,7 @@ class Home:
             os.kill(pid, 0)
         except (ProcessLookupError, PermissionError, OverflowError):
             return False
-        for _ in moments(0.05):
+        for _ in moments(EXEC_TIMEOUT):
             command = _command_line(pid)
             if command is None:
                 return False

@@ -73,7 +73,11 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        until(self.answers, what=f"{self.binary} on port {self.port}")
+        try:
+            until(self.answers, what=f"{self.binary} on port {self.port}")
+        except AssertionError:
+            self.stop()
+            raise
         return self
 
     def answers(self) -> bool:

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -245,6 +246,14 @@ def test_starting_and_stopping_leaves_nothing_behind(home: Path) -> None:
     now_free = os.dup(0)
     os.close(now_free)
     assert now_free == first_free, "a file descriptor was left open"
+
+
+def test_one_that_takes_long_to_begin_counts_as_alive(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = server.start(home)
+    look = server_home._command_line
+    end = time.monotonic() + 0.3
+    monkeypatch.setattr(server_home, "_command_line", lambda pid: b"" if time.monotonic() < end else look(pid))
+    assert server_home.Home(home).alive(running.pid)
 
 
 def is_child(pid: int) -> bool:
