@@ -42,6 +42,7 @@ if sys.platform != "win32":
 
 LOCK_TIMEOUT: Final = 45.0  # seconds; whoever holds the lock may be stopping one server and starting another
 ANSWER_TIMEOUT: Final = 2.0  # seconds for one reply
+WRITE_TIMEOUT: Final = 1.0  # seconds in which a new server has written its pid file; an instant, as the next one
 EXEC_TIMEOUT: Final = 2.0  # seconds in the middle of an exec; an instant, but on a machine that is busy elsewhere
 SOCKET_LIMIT: Final = 103  # bytes in a socket's path: macOS has room for 104 with the final NUL, Linux for 108
 MIB: Final = 1 << 20  # bytes; an empty server needs about as much, so no limit is smaller
@@ -202,10 +203,15 @@ class Home:
 
     def recorded(self) -> int | None:
         """Return the process that the pid file names; it may be long dead."""
-        try:
-            return int(self.pidfile.read_bytes())
-        except (OSError, ValueError):
-            return None
+        for _ in moments(WRITE_TIMEOUT):
+            try:
+                text = self.pidfile.read_bytes()
+            except OSError:
+                return None
+            # The server writes the file anew when it starts: for an instant it is empty, and that is not "nobody".
+            if text:
+                return int(text) if text.strip().isdigit() else None
+        return None
 
     def alive(self, pid: int | None) -> bool:
         """Tell whether this process is a server of this home."""

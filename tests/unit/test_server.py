@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -254,6 +255,16 @@ def test_one_that_takes_long_to_begin_counts_as_alive(home: Path, monkeypatch: p
     end = time.monotonic() + 0.3
     monkeypatch.setattr(server_home, "_command_line", lambda pid: b"" if time.monotonic() < end else look(pid))
     assert server_home.Home(home).alive(running.pid)
+
+
+def test_a_pid_file_that_is_being_written_is_waited_for(home: Path) -> None:
+    running = server.start(home)
+    place = server_home.Home(home)
+    place.pidfile.write_bytes(b"")  # as the server does, the moment before it writes its number
+    writer = threading.Timer(0.2, place.pidfile.write_text, [f"{running.pid}\n"])
+    writer.start()
+    assert place.recorded() == running.pid
+    writer.join()
 
 
 def is_child(pid: int) -> bool:
