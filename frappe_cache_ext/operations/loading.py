@@ -101,10 +101,11 @@ def _store_under_lease(scope: Scope, name: bytes, value: Any, lease: Lease, expi
         return
     if isinstance(stored, Exception):
         warn_dropped(scope, name, stored)
-    elif stored and scope.local is not None:
+    elif stored:
         scope.stats.writes += 1
-        deadline = asked + expiry / 1000 if expiry else math.inf
-        scope.local.strings[name] = hold(value, scope.codec.body(data, name), deadline)
+        if scope.local is not None:
+            deadline = asked + expiry / 1000 if expiry else math.inf
+            scope.local.strings[name] = hold(value, scope.codec.body(data, name), deadline)
 
 
 def _take_lease(scope: Scope, name: bytes) -> Steps[tuple[Any, Lease | None]]:

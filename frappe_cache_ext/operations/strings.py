@@ -11,7 +11,7 @@ from .. import keys
 from ..codec import hold
 from ..effects import Command, Owe, Pipeline, ScanPage, Steps, Unlink
 from ..errors import MISS, CacheUnavailable
-from .common import GONE, Scope, count, decoded, fields, warn_dropped, when_away
+from .common import GONE, Scope, answered, count, decoded, fields, warn_dropped, when_away
 from .loading import LEASE_MARK, lease_name, load
 
 
@@ -85,22 +85,31 @@ def set_value(scope: Scope, name: bytes, value: Any, expiry: int) -> Steps[None]
 def exists(names: Sequence[bytes]) -> Steps[int]:
     """How many of the keys exist."""
     replies = yield Pipeline([("EXISTS", name) for name in names])
-    return sum(map(int, replies))
+    return sum(int(answered(reply)) for reply in replies)
 
 
-@when_away(lambda: False)
 def expire_key(scope: Scope, name: bytes, expiry: int) -> Steps[bool]:
     """Let a key expire in some milliseconds; False where there is none."""
     if scope.local is not None:
         scope.local.forget(name)
-    (reply,) = yield Pipeline((("PEXPIRE", name, expiry),))
+    try:
+        (reply,) = yield Pipeline((("PEXPIRE", name, expiry),))
+    except CacheUnavailable:
+        # Left as it is, the value would outlive the end it was given.
+        scope.stats.dropped += 1
+        yield Owe(names=(name,))
+        return False
+    if isinstance(reply, Exception):
+        warn_dropped(scope, name, reply)
+        return False
     return bool(reply)
 
 
 @when_away(lambda: None)
 def time_to_live(name: bytes) -> Steps[float | None]:
     """Seconds until a key expires; ``inf`` without an expiry, None where there is no such key."""
-    (left,) = yield Pipeline((("PTTL", name),))
+    (reply,) = yield Pipeline((("PTTL", name),))
+    left = answered(reply)
     return None if left == GONE else math.inf if left < 0 else left / 1000
 
 
