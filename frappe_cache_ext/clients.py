@@ -6,6 +6,7 @@ redis-py is heavy (0.1 s to import), so only whoever opens a connection loads it
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -45,8 +46,12 @@ class Opened:
     alone: threading.RLock | None = None
 
 
-def open_client(settings: Settings) -> Opened:
+def open_client(settings: Settings, connected: Callable[[], None]) -> Opened:
     """Open the server that some settings name; the embedded one is started if need be.
+
+    Args:
+        settings: what to open.
+        connected: called whenever a socket has been connected, before anything is asked through it.
 
     Raises:
         SettingsError: the URL is not one of a server.
@@ -54,17 +59,17 @@ def open_client(settings: Settings) -> Opened:
     """
     scheme = settings.url.partition("://")[0]
     if scheme == "embedded":
-        return _open_embedded(settings)
+        return _open_embedded(settings, connected)
     if scheme == "memory":
         return _open_memory(settings.url)
     _warn_about_trust(settings)
     try:
-        return Opened(_OPENERS[scheme](settings.url))
+        return Opened(_OPENERS[scheme](settings.url, connected))
     except ValueError as error:
         raise SettingsError(f"{mask_url(settings.url)!r} is not the URL of a server: {error}.") from error
 
 
-def _open_embedded(settings: Settings) -> Opened:
+def _open_embedded(settings: Settings, connected: Callable[[], None]) -> Opened:
     try:
         running = server.start(settings.server_home)
     except ServerNotFound as error:
@@ -72,7 +77,7 @@ def _open_embedded(settings: Settings) -> Opened:
         return _open_memory("memory://")
     except ServerError as error:
         raise CacheUnavailable(str(error)) from error
-    return Opened(_open_url(running.url))
+    return Opened(_open_url(running.url, connected))
 
 
 def _warn_about_trust(settings: Settings) -> None:
@@ -85,9 +90,13 @@ def _warn_about_trust(settings: Settings) -> None:
         )
 
 
-def _client_options() -> dict[str, Any]:
+def _client_options(connected: Callable[[], None]) -> dict[str, Any]:
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
+
+    def greet(connection: Any) -> None:
+        connection.on_connect()
+        connected()
 
     # Its own retries would make the first call of an outage wait for seconds, and could push to a list twice.
     return {
@@ -95,13 +104,14 @@ def _client_options() -> dict[str, Any]:
         "socket_connect_timeout": TIMEOUT,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "redis_connect_func": greet,
     }
 
 
-def _open_url(url: str) -> Client:
+def _open_url(url: str, connected: Callable[[], None]) -> Client:
     import redis  # noqa: PLC0415
 
-    client: Client = redis.Redis.from_url(_without_retries(url), **_client_options())
+    client: Client = redis.Redis.from_url(_without_retries(url), **_client_options(connected))
     return client
 
 
@@ -112,23 +122,25 @@ def _without_retries(url: str) -> str:
     return parts._replace(query=urlencode(kept)).geturl() if kept else url
 
 
-def _open_sentinel(url: str) -> Client:
+def _open_sentinel(url: str, connected: Callable[[], None]) -> Client:
     from redis.sentinel import Sentinel  # noqa: PLC0415
 
     hosts, service, credentials = _split_hosts(url)
     if not service:
         raise ValueError("name the service after the hosts, as in sentinel://host1:26379,host2:26379/mymaster")
-    options = _client_options()
+    options = _client_options(connected)
     sentinel: Any = Sentinel
     return sentinel(hosts, sentinel_kwargs=options, **options, **credentials).master_for(service)
 
 
-def _open_cluster(url: str) -> Client:
+def _open_cluster(url: str, connected: Callable[[], None]) -> Client:
     from redis.cluster import ClusterNode, RedisCluster  # noqa: PLC0415
     from redis.exceptions import RedisClusterException  # noqa: PLC0415
 
     hosts, _, credentials = _split_hosts(url)
-    options: dict[str, Any] = _client_options() | credentials
+    options: dict[str, Any] = _client_options(connected) | credentials
+    # The cluster's client greets by itself, and passes on what else is to be done.
+    options["redis_connect_func"] = lambda _connection: connected()
     del options["retry"]  # on a cluster a retry is how a moved slot is followed
     node: Any = ClusterNode
     try:

@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +34,7 @@ from .clients import (
 )
 from .codec import Codec
 from .context import current_settings
-from .effects import Command, Owe, Pipeline, RunScript, ScanPage, Unlink
+from .effects import Command, Owe, Pipeline, RunScript, ScanPage, Sent, ServerRun, Unlink
 from .errors import CacheUnavailable, CacheUnavailableWarning, ServerNotFound, warn
 from .keys import starts_with
 from .scripts import Script
@@ -106,6 +107,9 @@ class Connection:
         codec: turns values into bytes for it.
         stats: what its callers met.
         generations: what `operations.load_result` knows of functions from last time.
+        sockets: how many were connected so far. A server that came back is reached through new ones only, so whatever
+            was learnt of it while this number stayed the same is true of one run of it.
+        when_back: what to call, in a thread of the background, after an outage.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -113,6 +117,9 @@ class Connection:
         self.codec = Codec(settings.secret)
         self.stats = Stats()
         self.generations: dict[bytes, tuple[bytes, str]] = {}
+        self.sockets = 0
+        self.when_back: list[Callable[[], None]] = []
+        self._connected = itertools.count(1)
         self._client: Client | None = None
         self._scripts: dict[Script, Any] = {}
         self._lock = threading.RLock()
@@ -135,7 +142,7 @@ class Connection:
             with self._lock:
                 client = self._client
                 if client is None:
-                    opened = open_client(self.settings)
+                    opened = open_client(self.settings, self._count_socket)
                     self._alone = opened.alone
                     client = self._client = opened.client
         return client
@@ -150,7 +157,7 @@ class Connection:
         """Why the server cannot be reached at the moment; None while it can, as far as is known."""
         return self._down
 
-    def perform(self, effect: Pipeline | RunScript | ScanPage | Unlink) -> Any:
+    def perform(self, effect: Sent) -> Any:
         """Carry out one effect and return its answer.
 
         Raises:
@@ -207,20 +214,25 @@ class Connection:
 
     # --- sending --------------------------------------------------------------------------------------------------
 
-    def _send(self, effect: Pipeline | RunScript | ScanPage | Unlink) -> Any:
+    def _count_socket(self) -> None:
+        self.sockets = next(self._connected)
+
+    def _send(self, effect: Sent) -> Any:
         _ = self.client  # opened now, if need be: only then is it known what kind it is
         if self._alone is None:
             return self._send_now(effect)
         with self._alone:
             return self._send_now(effect)
 
-    def _send_now(self, effect: Pipeline | RunScript | ScanPage | Unlink) -> Any:
+    def _send_now(self, effect: Sent) -> Any:
         if isinstance(effect, Pipeline):
             return self._send_commands(effect.commands)
         if isinstance(effect, RunScript):
             return self._run_script(effect)
         if isinstance(effect, ScanPage):
             return self._scan_page(effect)
+        if isinstance(effect, ServerRun):
+            return self._server_run()
         return self._unlink(effect.names)
 
     def _send_commands(self, commands: Sequence[Command]) -> list[Any]:
@@ -262,6 +274,19 @@ class Connection:
             return script(effect.names, effect.arguments)
         except ResponseError as error:
             return error
+
+    def _server_run(self) -> bytes:
+        """The run id of the server, of all nodes for a cluster; empty where INFO is not allowed or not known."""
+        from redis.exceptions import ResponseError  # noqa: PLC0415
+
+        try:
+            if not is_cluster(self.client):
+                return str(self.client.info("server")["run_id"]).encode()
+            nodes = self.client.get_primaries()
+            runs = [self.client.execute_command("INFO", "server", target_nodes=node)["run_id"] for node in nodes]
+        except ResponseError:
+            return b""
+        return ",".join(sorted(runs)).encode()
 
     def _scan_page(self, effect: ScanPage) -> tuple[Any, list[bytes]]:
         nodes: list[Any] = self.client.get_primaries() if is_cluster(self.client) else [None]
@@ -338,20 +363,24 @@ class Connection:
                 self._pay_debts()
             except out_of_reach():
                 return False
-            self._down = None
+            was_away, self._down = self._down is not None, None
             self._prober = None
-            return True
+        for callback in self.when_back if was_away else ():
+            with contextlib.suppress(*out_of_reach()):
+                callback()
+        return True
 
     def _pay_debts(self) -> None:
         debts = self._debts
-        for prefix in debts.prefixes:
-            cursor = None
-            while True:
-                cursor, names = self._send(ScanPage(starts_with(prefix), cursor))
-                self._send(Unlink(names))
-                if cursor is None:
-                    break
-        self._send(Unlink(list(debts.names)))
+        for _ in range(2):  # a value computed before may be stored while this goes on: see `operations.delete_prefix`
+            for prefix in debts.prefixes:
+                cursor = None
+                while True:
+                    cursor, names = self._send(ScanPage(starts_with(prefix), cursor))
+                    self._send(Unlink(names))
+                    if cursor is None:
+                        break
+            self._send(Unlink(list(debts.names)))
         if debts.fields:
             self._send(Pipeline([("HDEL", name, held_field) for name, held_field in debts.fields]))
         self._debts = Debts()

@@ -45,6 +45,11 @@ class Unlink:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerRun:
+    """Which run of the server this is. The answer: an id that each start of the server, or of a node, renews."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to compute one entry, until it runs out unrenewed."""
 
@@ -96,7 +101,10 @@ class Owe:
     prefixes: Sequence[bytes] = ()
 
 
-Effect = Pipeline | RunScript | ScanPage | Unlink | Compute | Pause | Owe
+Sent = Pipeline | RunScript | ScanPage | Unlink | ServerRun
+"""What goes to the server."""
+
+Effect = Sent | Compute | Pause | Owe
 
 Steps = Generator[Effect, Any, T]
 """An operation under way: yields effects, receives their answers, returns its result."""

@@ -19,8 +19,8 @@ from typing import Any, Final
 from ..codec import hold
 from ..effects import Compute, FunctionRaised, Lease, Outcome, Pause, RunScript, Steps, Unlink
 from ..errors import MISS, CacheUnavailable, NotCacheable, NotCachedWarning, warn
-from ..scripts import RELEASE_LEASE, STORE_UNDER_LEASE, TAKE_LEASE
-from .common import Scope, decoded, warn_dropped
+from ..scripts.leases import RELEASE_LEASE, STORE_UNDER_LEASE, TAKE_LEASE
+from .common import Scope, decoded, warn_dropped, when_away
 
 LEASE: Final = 5.0
 """Seconds for which a lease is good; a dead holder keeps the others waiting no longer than this."""
@@ -50,6 +50,7 @@ def load(
     *,
     root: str,
     wanted: Callable[[Any], bool] | None = None,
+    may_store: Callable[[], Steps[bool]] | None = None,
 ) -> Steps[Any]:
     """Compute and store the value of a key that missed; one caller does, the others wait for it.
 
@@ -60,6 +61,7 @@ def load(
         expiry: milliseconds, 0 for none.
         root: how a warning calls the value.
         wanted: whether a value is worth storing; None for every one.
+        may_store: asked under the lease when the value is there, whether it still may be stored.
     """
     try:
         value, lease = yield from _take_lease(scope, name)
@@ -70,6 +72,9 @@ def load(
         return value
     value = yield from computed(scope, function, lease)
     if lease is None or (wanted is not None and not wanted(value)):
+        yield from _release(lease)
+        return value
+    if may_store is not None and not (yield from when_away(lambda: False)(may_store)()):
         yield from _release(lease)
         return value
     try:

@@ -118,7 +118,8 @@ def delete(scope: Scope, names: Sequence[bytes]) -> Steps[None]:
     if scope.local is not None:
         for name in names:
             scope.local.forget(name)
-    doomed = [*names, *map(lease_name, names)]
+    # Leases first: a server that is not asked all at once must not take a value between the two.
+    doomed = [*map(lease_name, names), *names]
     try:
         reply = yield Unlink(doomed)
     except CacheUnavailable:
@@ -129,25 +130,32 @@ def delete(scope: Scope, names: Sequence[bytes]) -> Steps[None]:
         warn_dropped(scope, names[0], reply)
 
 
-def delete_prefix(scope: Scope, prefix: bytes) -> Steps[None]:
-    """Delete every key whose name begins with these bytes, leases included."""
+def delete_prefix(scope: Scope, prefix: bytes) -> Steps[bool]:
+    """Delete every key whose name begins with these bytes, leases included; False where the server could not.
+
+    Twice over: a value that was computed before, and stored while a page of names was looked at, may be in none of the
+    pages. Its lease was there all the time up to then, so no value of before can be stored after the first round.
+    """
     if scope.local is not None:
         for name in [name for name in (*scope.local.strings, *scope.local.hashes) if name.startswith(prefix)]:
             scope.local.forget(name)
     try:
-        cursor = None
-        while True:
-            page: tuple[Any, list[bytes]] = yield ScanPage(keys.starts_with(prefix), cursor)
-            cursor, names = page
-            reply = yield Unlink(names)
-            if isinstance(reply, Exception):
-                warn_dropped(scope, prefix, reply)
-                return
-            if cursor is None:
-                return
+        for _ in range(2):
+            cursor = None
+            while True:
+                page: tuple[Any, list[bytes]] = yield ScanPage(keys.starts_with(prefix), cursor)
+                cursor, names = page
+                reply = yield Unlink(names)
+                if isinstance(reply, Exception):
+                    warn_dropped(scope, prefix, reply)
+                    return False
+                if cursor is None:
+                    break
     except CacheUnavailable:
         scope.stats.dropped += 1
         yield Owe(prefixes=(prefix,))
+        return False
+    return True
 
 
 @when_away(list)

@@ -1,33 +1,20 @@
-"""The few steps that must happen on the server in one piece.
+"""The steps of a lease.
 
-Each is a Lua script and, beside it, the same in plain commands for the server inside this process (``memory://``),
-which runs no Lua; whoever executes the plain form keeps everybody else out meanwhile. The contract suite runs both.
-
-The steps are those of a *lease* (see `operations.load`). An entry and its lease lie in one cluster slot, so every
-script names two keys of one slot at most.
+An entry and its lease lie in one cluster slot, so every script names two keys of one slot at most. A lease counts only
+on the run of the server that gave it: one that comes back with a snapshot, after a restart or a failover, is void.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
-Argument = bytes | str | int
-Execute = Callable[..., Any]
+from .script import SERVER_RUN_LUA, Argument, Execute, Script, server_run
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Script:
-    """One step in one piece.
-
-    Attributes:
-        lua: what a server runs.
-        plain: the same over a function that executes one command and returns its reply.
-    """
-
-    lua: str
-    plain: Callable[[Execute, Sequence[bytes], Sequence[Argument]], Any]
+def _as_held(execute: Execute, token: Argument) -> bytes:
+    """What a living lease of this token holds."""
+    return (token if isinstance(token, bytes) else str(token).encode()) + b":" + server_run(execute)
 
 
 def _take_lease(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
@@ -36,16 +23,17 @@ def _take_lease(execute: Execute, names: Sequence[bytes], arguments: Sequence[Ar
     value = execute("GET", entry)
     if value is not None:
         return [1, value]
-    if execute("SET", lease, token, "NX", "PX", milliseconds):
+    if execute("SET", lease, _as_held(execute, token), "NX", "PX", milliseconds):
         return [2]
     return [0, execute("PTTL", lease)]
 
 
 TAKE_LEASE: Final = Script(
-    lua="""
+    lua=SERVER_RUN_LUA
+    + """
 local value = redis.call('GET', KEYS[1])
 if value then return {1, value} end
-if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {2} end
+if redis.call('SET', KEYS[2], ARGV[1] .. ':' .. server_run(), 'NX', 'PX', ARGV[2]) then return {2} end
 return {0, redis.call('PTTL', KEYS[2])}
 """,
     plain=_take_lease,
@@ -56,7 +44,7 @@ return {0, redis.call('PTTL', KEYS[2])}
 def _store_under_lease(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
     entry, lease = names
     token, body, milliseconds = arguments
-    if execute("GET", lease) != token:
+    if execute("GET", lease) != _as_held(execute, token):
         return 0
     if int(milliseconds) > 0:
         execute("SET", entry, body, "PX", milliseconds)
@@ -67,8 +55,9 @@ def _store_under_lease(execute: Execute, names: Sequence[bytes], arguments: Sequ
 
 
 STORE_UNDER_LEASE: Final = Script(
-    lua="""
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+    lua=SERVER_RUN_LUA
+    + """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] .. ':' .. server_run() then return 0 end
 if tonumber(ARGV[3]) > 0 then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 else
@@ -84,12 +73,13 @@ return 1
 
 def _renew_lease(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
     token, milliseconds = arguments
-    return execute("PEXPIRE", names[0], milliseconds) if execute("GET", names[0]) == token else 0
+    return execute("PEXPIRE", names[0], milliseconds) if execute("GET", names[0]) == _as_held(execute, token) else 0
 
 
 RENEW_LEASE: Final = Script(
-    lua="""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+    lua=SERVER_RUN_LUA
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] .. ':' .. server_run() then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """,
     plain=_renew_lease,
@@ -98,12 +88,13 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 
 def _release_lease(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
-    return execute("DEL", names[0]) if execute("GET", names[0]) == arguments[0] else 0
+    return execute("DEL", names[0]) if execute("GET", names[0]) == _as_held(execute, arguments[0]) else 0
 
 
 RELEASE_LEASE: Final = Script(
-    lua="""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+    lua=SERVER_RUN_LUA
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] .. ':' .. server_run() then return 0 end
 return redis.call('DEL', KEYS[1])
 """,
     plain=_release_lease,
