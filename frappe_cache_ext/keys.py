@@ -97,6 +97,14 @@ def document_key(doctype: str, name: str) -> str:
     return f"{DOCUMENT_PREFIX}{doctype}::{name}"
 
 
+def change_log_name(db_name: str) -> bytes:
+    """The name on the wire of a site's change log.
+
+    No site's names contain it, so that clearing a site's cache does not make its documents wait for a new log.
+    """
+    return encode(f"document_changes:{db_name}")
+
+
 def function_key(module: str, qualname: str) -> str:
     """What the keys of a function's results begin with."""
     return f"{module}.{qualname}::"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -38,6 +39,8 @@ class Settings:
         secret: the key that values are signed with; None for unsigned values.
         database_url: an SQLAlchemy URL; None for the site's own SQLite file.
         bench: a bench's folder, whose files fill in what was not said.
+        document_ttl: seconds after which a cached document is loaded anew, whatever anybody announced; 0 for never.
+        strict: whether a commit is refused, rather than noted in the database, while the cache cannot be told of it.
         home: the folder of the embedded server and of SQLite files; None for the platform's usual folders.
         origins: for each name above, where its value came from.
     """
@@ -48,6 +51,8 @@ class Settings:
     user: str = DEFAULT_USER
     secret: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
+    document_ttl: float = 3600.0
+    strict: bool = False
     bench: Path | None = None
     home: Path | None = None
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
@@ -100,6 +105,9 @@ class Settings:
         for name in ("bench", "home"):
             if name in values:
                 values[name] = Path(values[name]).expanduser().absolute()
+        for name, read in (("document_ttl", _seconds), ("strict", _flag)):
+            if name in values:
+                values[name] = read(values[name], name)
         origins = {name: merged[name][1] if name in merged else "default" for name in _NAMES}
         return cls(**values, origins=MappingProxyType(origins))
 
@@ -184,6 +192,37 @@ def _read_bench(
     if found.database_url is not None:
         values["database_url"] = (found.database_url, origin)
     return values
+
+
+def _seconds(value: Any, name: str) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise SettingsError(f"{name} is a number of seconds, 0 for no end, not {value!r}.")
+    return seconds
+
+
+def _flag(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    found = _FLAGS.get(str(value).strip().lower())
+    if found is None:
+        raise SettingsError(f"{name} is 1 or 0, not {value!r}.")
+    return found
+
+
+_FLAGS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 
 
 def _suggestion(name: str, known: tuple[str, ...]) -> str:

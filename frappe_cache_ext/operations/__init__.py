@@ -11,6 +11,20 @@ all of them keep to:
 
 from __future__ import annotations
 
+from .change_log import (
+    NEVER,
+    Ledger,
+    Log,
+    Reading,
+    announce,
+    check,
+    commit,
+    drop_marks,
+    log_changes,
+    read_document,
+    read_log,
+    renewal,
+)
 from .common import Scope, as_iterable, milliseconds
 from .hashes import hdel, hdel_starting, hexists, hget, hgetall, hset
 from .lists import blocking_pop, raw
@@ -31,12 +45,20 @@ from .strings import (
 __all__ = [
     "LEASE",
     "LEASE_MARK",
+    "NEVER",
+    "Ledger",
+    "Log",
+    "Reading",
     "Scope",
+    "announce",
     "as_iterable",
     "blocking_pop",
+    "check",
     "clear",
+    "commit",
     "delete",
     "delete_prefix",
+    "drop_marks",
     "entry_name",
     "exists",
     "expire_key",
@@ -51,9 +73,13 @@ __all__ = [
     "invalidate",
     "lease_name",
     "load_result",
+    "log_changes",
     "milliseconds",
     "names_starting",
     "raw",
+    "read_document",
+    "read_log",
+    "renewal",
     "set_value",
     "time_to_live",
 ]
