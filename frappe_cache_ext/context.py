@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -147,6 +147,25 @@ class _Defaults:
 _defaults = _Defaults()
 
 
+_when_leaving: list[Callable[[Settings], None]] = []
+_when_cell_ends: list[Callable[[], None]] = []
+
+
+def when_leaving(callback: Callable[[Settings], None]) -> None:
+    """Have something called with a site's settings each time before the caller of `init` or `destroy` leaves it."""
+    _when_leaving.append(callback)
+
+
+def when_cell_ends(callback: Callable[[], None]) -> None:
+    """Have something called each time a notebook's cell has ended."""
+    _when_cell_ends.append(callback)
+
+
+def unit_of_work() -> asyncio.Task[Any] | None:
+    """The task whose own work this is; None at the level of a notebook's cell, whatever task runs it, or in no task."""
+    return None if _defaults.moves_with() else _current_task()
+
+
 def current_settings() -> Settings:
     """The settings of the current site."""
     settings = _settings.get()
@@ -219,14 +238,28 @@ def set_user(user: str) -> None:
 
 def destroy() -> None:
     """End the request and go back to the default site and its user."""
+    _leave()
     if _defaults.moves_with():
         _defaults.settings = None
-    enter(None)
+    _enter(None)
     _request.set(None)
 
 
 def enter(settings: Settings | None) -> None:
     """Work for the site of some settings, as its own user, and begin a request; None is the default site."""
+    _leave()
+    _enter(settings)
+
+
+def _leave() -> None:
+    # The default site of which nobody has asked yet is not read from the environment in order to be left.
+    settings = _settings.get() or _defaults.settings
+    if settings is not None:
+        for callback in _when_leaving:
+            callback(settings)
+
+
+def _enter(settings: Settings | None) -> None:
     at_cell = _defaults.moves_with()
     if at_cell:
         _defaults.settings = settings if settings is not None else _defaults.settings
@@ -298,6 +331,8 @@ def begin_cell() -> None:
 
 def end_cell() -> None:
     """A cell has ended: nothing that it read is remembered."""
+    for callback in _when_cell_ends:
+        callback()
     _defaults.cell_task = None
     _defaults.follow(None)
     _request.set(None)

