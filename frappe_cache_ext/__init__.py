@@ -13,6 +13,7 @@ In a notebook, ``%load_ext frappe_cache_ext`` brings the magics.
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 __version__ = "0.1.0"
@@ -21,30 +22,78 @@ if TYPE_CHECKING:
     from .caching import redis_cache, request_cache, site_cache
     from .clearing import clear_cache
     from .context import destroy, init, local, request, session, set_user
-    from .errors import MISS, BenchError, CacheError, CacheUnavailable, NotCacheable, ServerError, SettingsError
+    from .documents.cached import clear_document_cache, get_cached_doc, get_cached_value
+    from .documents.database import Database, get_all, get_list
+    from .documents.document import delete_doc, get_doc, new_doc
+    from .documents.renaming import rename_doc
+    from .documents.sample import sample_site
+    from .documents.schema import define_doctype
+    from .errors import (
+        MISS,
+        BenchError,
+        CacheError,
+        CacheUnavailable,
+        DatabaseUnavailable,
+        DocumentError,
+        DoesNotExistError,
+        DuplicateEntryError,
+        ImplicitCommitError,
+        InReadOnlyMode,
+        MandatoryError,
+        NotCacheable,
+        QueryError,
+        ServerError,
+        SettingsError,
+        TimestampMismatchError,
+        UniqueValidationError,
+        ValidationError,
+    )
     from .redis_wrapper import RedisWrapper
     from .stand_ins import _dict
 
     cache: RedisWrapper
     conf: dict[str, Any]
+    db: Database
 
 _HOMES: Final = {
     "BenchError": "errors",
     "CacheError": "errors",
     "CacheUnavailable": "errors",
+    "DatabaseUnavailable": "errors",
+    "DocumentError": "errors",
+    "DoesNotExistError": "errors",
+    "DuplicateEntryError": "errors",
+    "ImplicitCommitError": "errors",
+    "InReadOnlyMode": "errors",
     "MISS": "errors",
+    "MandatoryError": "errors",
     "NotCacheable": "errors",
+    "QueryError": "errors",
     "RedisWrapper": "redis_wrapper",
     "ServerError": "errors",
     "SettingsError": "errors",
+    "TimestampMismatchError": "errors",
+    "UniqueValidationError": "errors",
+    "ValidationError": "errors",
     "_dict": "stand_ins",
     "clear_cache": "clearing",
+    "clear_document_cache": "documents.cached",
+    "define_doctype": "documents.schema",
+    "delete_doc": "documents.document",
     "destroy": "context",
+    "get_all": "documents.database",
+    "get_cached_doc": "documents.cached",
+    "get_cached_value": "documents.cached",
+    "get_doc": "documents.document",
+    "get_list": "documents.database",
     "init": "context",
     "local": "context",
+    "new_doc": "documents.document",
     "redis_cache": "caching",
+    "rename_doc": "documents.renaming",
     "request": "context",
     "request_cache": "caching",
+    "sample_site": "documents.sample",
     "session": "context",
     "set_user": "context",
     "site_cache": "caching",
@@ -56,21 +105,44 @@ __all__ = [
     "BenchError",
     "CacheError",
     "CacheUnavailable",
+    "DatabaseUnavailable",
+    "DocumentError",
+    "DoesNotExistError",
+    "DuplicateEntryError",
+    "ImplicitCommitError",
+    "InReadOnlyMode",
+    "MandatoryError",
     "NotCacheable",
+    "QueryError",
     "RedisWrapper",
     "ServerError",
     "SettingsError",
+    "TimestampMismatchError",
+    "UniqueValidationError",
+    "ValidationError",
     "_dict",
     "cache",
     "clear_cache",
+    "clear_document_cache",
     "conf",
     "connect",
+    "db",
+    "define_doctype",
+    "delete_doc",
     "destroy",
+    "get_all",
+    "get_cached_doc",
+    "get_cached_value",
+    "get_doc",
+    "get_list",
     "init",
     "local",
+    "new_doc",
     "redis_cache",
+    "rename_doc",
     "request",
     "request_cache",
+    "sample_site",
     "session",
     "set_user",
     "site_cache",
@@ -102,12 +174,23 @@ def __getattr__(name: str) -> Any:
         from .redis_wrapper import RedisWrapper  # noqa: PLC0415
 
         value: Any = RedisWrapper()
+    elif name == "db":
+        value = _load("documents.database").Database()
     elif name in _HOMES:
-        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        value = getattr(_load(_HOMES[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _load(home: str) -> ModuleType:
+    try:
+        return importlib.import_module(f".{home}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        raise ImportError("Documents need SQLAlchemy: pip install 'frappe-cache-ext[documents]'.") from error
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,7 @@ import fractions
 import hmac
 import io
 import pickle
+import sys
 import time
 import types
 import uuid
@@ -165,10 +166,14 @@ class _FrappePickler(_PurePickler):  # type: ignore[misc]
 def _loads(body: bytes) -> Any:
     if not body.startswith(b"\x80"):
         raise UnreadableValue("it does not begin as a pickle does")
+    # A failing import costs more than the rest, and documents name `frappe._dict`.
+    if "frappe" in _without_frappe and "frappe" not in sys.modules and b"frappe" in body:
+        return _loads_without_frappe(body)
     try:
         return pickle.loads(body)  # noqa: S301  (the format on the wire; see the module's head for who vouches for it)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] == "frappe":
+            _without_frappe.add(error.name)
             return _loads_without_frappe(body)
         raise UnreadableValue(_reason(error)) from error
     except AttributeError as error:
@@ -178,6 +183,10 @@ def _loads(body: bytes) -> Any:
         raise UnreadableValue(_reason(error)) from error
     except Exception as error:
         raise UnreadableValue(_reason(error)) from error
+
+
+_without_frappe: Final[set[str]] = set()
+"""Modules of Frappe's that were looked for in vain."""
 
 
 class _FrappeUnpickler(pickle.Unpickler):

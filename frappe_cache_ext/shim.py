@@ -130,6 +130,13 @@ def _finder(homes: dict[str, str]) -> Callable[[str], Any]:
 
 
 _SUBMODULES: Final[dict[str, dict[str, str]]] = {
+    "frappe.exceptions": dict.fromkeys(
+        (
+            *("DoesNotExistError", "DuplicateEntryError", "ImplicitCommitError", "InReadOnlyMode", "MandatoryError"),
+            *("TimestampMismatchError", "UniqueValidationError", "ValidationError"),
+        ),
+        "errors",
+    ),
     "frappe.utils": {},
     "frappe.utils.caching": {"redis_cache": "caching", "request_cache": "caching", "site_cache": "caching"},
     "frappe.utils.redis_wrapper": {"RedisWrapper": "redis_wrapper"},

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import context, shim
 from .completion import make_matcher
+from .document_magics import DocumentMagics
 from .expression_magics import ExpressionMagics
 from .magics import CacheMagics
 from .server_magics import ServerMagics
@@ -34,7 +35,8 @@ class _Loaded:
         self.matcher = make_matcher(ipython)
         self.frappe, real = _frappe()
         magics = CacheMagics(self.frappe if real else None, shell=ipython)
-        self.magics = (magics, ServerMagics(magics, shell=ipython), ExpressionMagics(magics, shell=ipython))
+        others = (ServerMagics, DocumentMagics, ExpressionMagics)
+        self.magics = (magics, *(kind(magics, shell=ipython) for kind in others))
         # What these names meant before, in a shell where somebody else had defined them.
         registered = ipython.magics_manager.magics["line"]
         self.hidden = {

@@ -9,7 +9,7 @@ from typing import Any, Final
 from IPython.core.magic import Magics, magics_class
 
 from .. import bench_sites, connections, context, keys
-from ..errors import CacheUnavailable
+from ..errors import CacheUnavailable, DocumentError
 from ..settings import Settings, mask_url
 from .arguments import UserError, argument, cache_magic
 from .magics import CacheMagics, count
@@ -57,7 +57,7 @@ class ServerMagics(Magics):
             # The site that was chosen before stays chosen.
             raise UserError(f"the cache at {mask_url(settings.url)} cannot be reached: {error}") from None
         context.enter(settings)
-        self.common.say(self._connected(settings) + _other_sites(settings, given))
+        self.common.say(self._connected(settings) + _other_sites(settings, given) + _database(settings))
 
     def _connected(self, settings: Settings) -> str:
         server = server_name(server_facts(self.target))
@@ -182,6 +182,22 @@ def _send(client: Any, command: list[bytes], changes_connection: bool) -> Any:
 
 def _full_name(word: str, second: str) -> str:
     return f"{word} {second.upper()}" if word in ("CLIENT", "CLUSTER", "MEMORY", "LATENCY") else word
+
+
+def _database(settings: Settings) -> str:
+    """Whether the database that a bench's site names can be read, too."""
+    if settings.bench is None:
+        return ""
+    if settings.database_url is None:
+        return "; its kind of database is not known here"
+    try:
+        from ..documents.inspection import reach_database  # noqa: PLC0415  (SQLAlchemy is loaded for a database only)
+    except ModuleNotFoundError:
+        return "; its database is not read without SQLAlchemy: pip install 'frappe-cache-ext[documents]'"
+    try:
+        return f"; its database {reach_database()} can be read"
+    except DocumentError as error:
+        return f"; its database cannot be read: {error}"
 
 
 def _other_sites(settings: Settings, given: Namespace) -> str:
