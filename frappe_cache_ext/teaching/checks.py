@@ -2,9 +2,14 @@
 
 Those about values (`values`) look at the notebook's own cache. Those about functions (`functions`) call them on a cache
 that is made for the check, as often as it takes, and leave no trace. Each returns a `Verdict`, and none raises.
+
+Those about documents (`document_checks`, `race_checks`) are loaded by the first use: they need SQLAlchemy.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from .functions import (
     answered_per_request,
@@ -18,6 +23,17 @@ from .functions import (
 from .values import deleted, field_deleted, hash_field, ttl_expires, value_stored
 from .verdict import Verdict
 
+if TYPE_CHECKING:
+    from .document_checks import nobody_pays_old_price, read_from_cache
+    from .race_checks import goes_stale, guards
+
+_HOMES: Final = {
+    "goes_stale": "race_checks",
+    "guards": "race_checks",
+    "nobody_pays_old_price": "document_checks",
+    "read_from_cache": "document_checks",
+}
+
 __all__ = [
     "Verdict",
     "answered_per_request",
@@ -26,10 +42,25 @@ __all__ = [
     "counts_once",
     "deleted",
     "field_deleted",
+    "goes_stale",
+    "guards",
     "hash_field",
     "key_is_unique",
     "names_call",
     "never_stale",
+    "nobody_pays_old_price",
+    "read_from_cache",
     "ttl_expires",
     "value_stored",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __package__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -25,7 +25,7 @@ def counts_once(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
         *args: what to call it with.
         **kwargs: what to call it with.
     """
-    name = _name(function)
+    name = call_of(function)
     with trial() as client:
         value, ran = _counted(function, args, kwargs)
         stored = _names(client)
@@ -95,7 +95,7 @@ def key_is_unique(function: Callable[..., Any], *calls: tuple[Any, ...]) -> str:
 
 def _check_first_key(function: Callable[..., Any], made: set[str]) -> None:
     if not made:
-        raise NotYet(f"{_name(function)} stores nothing.", "frappe.cache.set_value(key, result), before it returns.")
+        raise NotYet(f"{call_of(function)} stores nothing.", "frappe.cache.set_value(key, result), before it returns.")
     name = min(made)
     prefix = context.current_settings().db_name + keys.SEPARATOR
     if not name.startswith(prefix):
@@ -139,18 +139,18 @@ def cached_for(function: Callable[..., Any], seconds: float, *args: Any) -> str:
         *args: what to call it with.
     """
     if not callable(getattr(function, "cache_key", None)):
-        raise NotYet(f"{_name(function)} is not decorated.", f"write @redis_cache(ttl={seconds:g}) above its def.")
+        raise NotYet(f"{call_of(function)} is not decorated.", f"write @redis_cache(ttl={seconds:g}) above its def.")
     decorated: Any = function
     with trial() as client:
         _counted(function, args, {})
         left = client.pttl(decorated.cache_key(*args)) / 1000
     if seconds != 3600 and 3590 < left <= 3600:
         raise NotYet(
-            f"{_name(function)} keeps its results for an hour, as it does unless told otherwise.",
+            f"{call_of(function)} keeps its results for an hour, as it does unless told otherwise.",
             f"@redis_cache(ttl={seconds:g}).",
         )
-    check_ttl(left if left >= 0 else None, seconds, f"A result of {_name(function)}", "ttl=")
-    return f"Results of {_name(function)} are kept for {duration(seconds)}."
+    check_ttl(left if left >= 0 else None, seconds, f"A result of {call_of(function)}", "ttl=")
+    return f"Results of {call_of(function)} are kept for {duration(seconds)}."
 
 
 @check
@@ -185,7 +185,7 @@ def never_stale(
             with context.request():
                 change(item, value)
             if not same(table.get(item), value):
-                raise NotYet(f"{_name(change)} did not change the table.", "keep the line that writes into it.")
+                raise NotYet(f"{call_of(change)} did not change the table.", "keep the line that writes into it.")
             found, _ = _counted(read, (item,), {})
             bystander = client.exists(_cache.make_key("bystander"))
             _, other_ran = _counted(read, (other,), {})
@@ -194,41 +194,41 @@ def never_stale(
         table.update(kept)
     if not bystander:
         raise NotYet(
-            f"{_name(change)} throws everybody's entries away.",
-            f"{_name(read)[:-2]}.clear_cache() forgets this function's results only."
+            f"{call_of(change)} throws everybody's entries away.",
+            f"{call_of(read)[:-2]}.clear_cache() forgets this function's results only."
             if decorated
             else "delete the one key that is out of date.",
         )
     if not same(found, value):
         if found is None:
             raise NotYet(
-                f"After the change {_name(read)} answers None.",
+                f"After the change {call_of(read)} answers None.",
                 "None is a value like any other here: delete the key instead, delete_value(key).",
             )
         raise NotYet(
-            f"The table says {short(value)}, and {_name(read)} still answers {short(found)}.",
+            f"The table says {short(value)}, and {call_of(read)} still answers {short(found)}.",
             _why_stale(read, change, decorated, entry),
         )
     if other_ran and not decorated:
         raise NotYet(
             f"The entry of {other!r} is gone too, though it was right.", "delete the key of the changed item only."
         )
-    return f"After the change {_name(read)} answers {short(value)}."
+    return f"After the change {call_of(read)} answers {short(value)}."
 
 
 def _why_stale(read: Callable[..., Any], change: Callable[..., Any], decorated: bool, entry: str) -> str:
-    mentioned = {name for code in _codes(change) for name in code.co_names}
+    mentioned = {name for code in codes_of(change) for name in code.co_names}
     if decorated:
-        clear = f"{_name(read)[:-2]}.clear_cache()"
+        clear = f"{call_of(read)[:-2]}.clear_cache()"
         if "clear_cache" in mentioned:
             return f"without parentheses clear_cache is only mentioned, not called: {clear}."
-        return f"let {_name(change)} call {clear} too."
+        return f"let {call_of(change)} call {clear} too."
     if mentioned & {"delete_value", "delete_key", "delete_keys"}:
         return (
-            f"{_name(change)} deletes another key than {_name(read)} uses; that one looks like "
+            f"{call_of(change)} deletes another key than {call_of(read)} uses; that one looks like "
             f"{entry.partition(keys.SEPARATOR)[2]!r}."
         )
-    return f"let {_name(change)} delete the key under which the old answer lies, too."
+    return f"let {call_of(change)} delete the key under which the old answer lies, too."
 
 
 @check
@@ -245,13 +245,13 @@ def asks_server(function: Callable[[], Any], *, at_most: int) -> str:
         function()
         asked = stats.hits + stats.misses - before
     if asked == 0:
-        raise NotYet(f"{_name(function)} never asks the server.", "leave the reading in it.")
+        raise NotYet(f"{call_of(function)} never asks the server.", "leave the reading in it.")
     if asked > at_most:
         raise NotYet(
-            f"{_name(function)} asks the server {asked} times in one request.",
+            f"{call_of(function)} asks the server {asked} times in one request.",
             "what keeps a value out of the request's own cache: expires=True, use_local_cache=False?",
         )
-    return f"{_name(function)} asks the server {'once' if asked == 1 else f'{asked} times'} in a request."
+    return f"{call_of(function)} asks the server {'once' if asked == 1 else f'{asked} times'} in a request."
 
 
 @check
@@ -270,7 +270,7 @@ def answered_per_request(function: Callable[..., Any], *args: Any) -> str:
                 function(*args)
                 function(*args)
                 ran.append(count_runs() - before)
-    name = _name(function)
+    name = call_of(function)
     if ran[0] == 0:
         raise NotYet(f"{name} does not work for its result any more.", "leave the call of work(...) in it.")
     if ran[0] > 1:
@@ -324,21 +324,23 @@ def _names(client: Any) -> set[str]:
     return {keys.decode(name) for name in client.keys("*") if not name.endswith(b"::generation")}
 
 
-def _name(function: Callable[..., Any]) -> str:
+def call_of(function: Callable[..., Any]) -> str:
+    """How a function is called in a hint."""
     return f"{getattr(function, '__name__', 'the function')}()"
 
 
 def _shown(function: Callable[..., Any], call: tuple[Any, ...]) -> str:
-    return f"{_name(function)[:-2]}({', '.join(map(repr, call))})"
+    return f"{call_of(function)[:-2]}({', '.join(map(repr, call))})"
 
 
 def _how_to_cache(function: Callable[..., Any]) -> str:
-    if any("set_value" in (code.co_names) for code in _codes(function)):
+    if any("set_value" in (code.co_names) for code in codes_of(function)):
         return "set_value(key, result) has to run before the function returns."
     return "store the result under a key before you return it, or write @redis_cache above the def."
 
 
-def _codes(function: Callable[..., Any]) -> Iterator[Any]:
+def codes_of(function: Callable[..., Any]) -> Iterator[Any]:
+    """The code of a function, which names what it uses; nothing for one that is not written in Python."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is not None:
         yield code

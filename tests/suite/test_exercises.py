@@ -54,6 +54,20 @@ def store(arguments: str) -> Answer:
     return whole(f"frappe.cache.set_value({arguments})")
 
 
+ARGUMENTS = "frappe.get_cached_value takes the same arguments"
+READER = ("reader looks", "reader loads", "reader stores")
+WRITER = ("writer changes", "writer commits", "writer deletes")
+
+
+def in_order(*steps: str) -> Answer:
+    return whole(f"order = {list(steps)!r}")
+
+
+def guards(late_store: str, old_snapshot: str, uncommitted: str) -> Answer:
+    answer = {"late store": late_store, "old snapshot": old_snapshot, "uncommitted": uncommitted}
+    return whole(f"answer = {answer!r}")
+
+
 # By notebook and exercise: what learners write, and the part of the hint that is for this mistake only.
 WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
     "00_start_here": {
@@ -97,6 +111,37 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (whole('frappe.cache.hset("user|ada", "email", "")'), "storing nothing is not deleting"),
             (whole('frappe.cache.delete_value("user|ada")'), "The whole of 'user|ada' is gone"),
             (whole('frappe.cache.hdel("user|ada", ["email", "name"])'), "The field 'name' is gone too"),
+        ],
+    },
+    "03_cached_documents": {
+        "exercise-1": [
+            (swap('frappe.get_doc("User", user).language', 'frappe.db.get_value("User", user, "language")'), ARGUMENTS),
+            (swap("    return ", "    "), "does it return what it found?"),
+            (swap(".language", ".full_name"), "and language is 'es'"),
+            (above("@redis_cache"), "a cache of your own does not hear of the change"),
+            (
+                swap(
+                    "return frappe.get_doc",
+                    'frappe.db.set_value("User", user, "enabled", 1)\n    return frappe.get_doc',
+                ),
+                "reading is all that is wanted",
+            ),
+        ],
+        "exercise-2": [
+            (swap("    frappe.db.sql", '    frappe.clear_document_cache("Item")\n    frappe.db.sql'), "cleared before"),
+            (inside('frappe.clear_document_cache("Item", group)'), "you cleared something else"),
+            (inside('frappe.clear_document_cache("Item", "ITEM-0003")'), "1 of 33 items are right"),
+            (inside("frappe.clear_cache()"), "throws everybody's entries away"),
+            (swap("    frappe.db.commit()\n", ""), "leaves its change uncommitted"),
+            (swap("frappe.db.commit()", "frappe.db.rollback()"), "all items of the group are to change"),
+            (
+                whole(
+                    "def set_rate(group, rate):\n"
+                    '    frappe.db.set_value("Item", {"disabled": 0}, "rate", rate)\n'
+                    "    frappe.db.commit()\n"
+                ),
+                "which is in another group",
+            ),
         ],
     },
     "04_a_cache_by_hand": {
@@ -173,6 +218,23 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
         "exercise-2": [
             (above("@redis_cache"), "its result outlives the request"),
             (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
+        ],
+    },
+    "12_races_and_stampedes": {
+        "exercise-1": [
+            (in_order(*WRITER, *READER), "the reader loads after the commit"),
+            (in_order(*READER[:2], *WRITER), "'reader stores' is missing"),
+            (in_order(*READER[::-1], *WRITER), "'looks' comes first"),
+            (in_order(*READER, *WRITER, "reader looks"), "'reader looks' stands there twice"),
+            (in_order(*READER, *WRITER, "writer repents"), "There is no step 'writer repents'"),
+            (whole('order = "late"'), "write the steps in brackets"),
+        ],
+        "exercise-2": [
+            (guards("log", "log", "log"), "who has lost the lease cannot store"),
+            (guards("lease", "lease", "log"), "what they load is old all the same"),
+            (guards("lease", "log", "lease"), "a rollback deletes nothing"),
+            (guards("lease", "log", "luck"), "'luck' is none of the two"),
+            (whole('answer = "lease"'), "The answer is no dictionary of the three races"),
         ],
     },
 }
