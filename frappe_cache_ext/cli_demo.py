@@ -8,10 +8,12 @@ server. The site is made up and emptied at the end, so nothing of the user's is 
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Final
 
 import frappe_cache_ext
@@ -21,6 +23,7 @@ from .caching import redis_cache
 from .cli_text import WIDTH, Terminal
 from .connections import current_connection
 from .errors import CacheError, CacheUnavailable
+from .keys import change_log_name
 from .redis_wrapper import RedisWrapper
 from .settings import Settings, mask_url
 
@@ -62,6 +65,8 @@ def slow_function(a, b):
     import time; time.sleep(1)  # fake expensive computation
     return a + b"""
 
+DOCUMENTS: Final = "Cached documents: read from the database once"
+
 CHAPTERS: Final[dict[str, Sequence[Line]]] = {
     "Strings: a value under a key": (
         Line('frappe.cache.set_value("key", "value")'),
@@ -86,6 +91,20 @@ CHAPTERS: Final[dict[str, Sequence[Line]]] = {
         Line('frappe.cache.delete_value("slow_addition|40+2")'),
         Line('frappe.cache.get_value("slow_addition|40+2") is None', "True"),
     ),
+    DOCUMENTS: (
+        Line('fields = {"currency": "Data"}\nfrappe.define_doctype("Shop Settings", fields, single=True)'),
+        Line('frappe.db.set_single_value("Shop Settings", "currency", "EUR")\nfrappe.db.commit()'),
+        Line('frappe.get_cached_doc("Shop Settings").currency', "'EUR'", above="# Read from the database:"),
+        Line('frappe.get_cached_doc("Shop Settings").currency', "'EUR'", above="# And from the cache:"),
+        Line(
+            'change = "update tabSingles set value = %s where field = %s"\n'
+            'frappe.db.sql(change, ("CHF", "currency")); frappe.db.commit()',
+            above="# A raw query clears nothing:",
+        ),
+        Line('frappe.get_cached_doc("Shop Settings").currency', "'EUR'"),
+        Line('frappe.clear_document_cache("Shop Settings", "Shop Settings")'),
+        Line('frappe.get_cached_doc("Shop Settings").currency', "'CHF'"),
+    ),
     "@redis_cache: the same without writing any of it": (
         Line(_SLOW_FUNCTION),
         Line("slow_function(40, 2)", "42", works=True, above="# One second, every time:"),
@@ -109,20 +128,32 @@ def run_demo(settings: Settings) -> list[str]:
         CacheUnavailable: the server went away.
     """
     site = f"demo-{secrets.token_hex(4)}.localhost"
+    folder = tempfile.TemporaryDirectory(prefix="frappe-cache-demo-")
+    database = f"sqlite:///{folder.name}/demo.db"
     # Not `init`, which would look this site up in the bench that the environment may name.
-    context.enter(replace(settings, site=site, db_name="", user="Administrator"))
+    context.enter(
+        replace(settings, site=site, db_name="", user="Administrator", bench=None, database_url=database, strict=False)
+    )
     connection = current_connection()
     demo = Demo(Terminal())
     try:
         demo.greet(settings)
+        without_database = find_spec("sqlalchemy") is None
         for number, (title, lines) in enumerate(CHAPTERS.items(), 1):
-            demo.show(f"{number}. {title}", lines)
+            if title == DOCUMENTS and without_database:
+                demo.leave_out(f"{number}. {title}", "pip install 'frappe-cache-ext[documents]' to see it")
+            else:
+                demo.show(f"{number}. {title}", lines)
         if connection.down is not None:
             raise CacheUnavailable(f"the server went away during the demonstration: {connection.down}")
         demo.part(settings)
     finally:
         with suppress(CacheError):
             RedisWrapper().delete_keys("")
+            RedisWrapper().redis.delete(change_log_name(context.current_settings().db_name))
+        context.destroy()
+        with suppress(OSError):  # an open database stays open on some systems
+            folder.cleanup()
     return demo.broken
 
 
@@ -163,6 +194,10 @@ class Demo:
                 self.broken.append(f"{line.code}: {promise}")
         if bars:
             self._draw(bars)
+
+    def leave_out(self, title: str, remedy: str) -> None:
+        """Say what a chapter would need."""
+        print(f"\n{self.terminal.paint('bold', title)}\n\n   {self.terminal.paint('dim', remedy)}")
 
     def part(self, settings: Settings) -> None:
         """The last words."""

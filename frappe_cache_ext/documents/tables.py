@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, Engine
 
-from ..errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable, DoesNotExistError
 from .engine import LOCK_TIMEOUT, begun, translated
 from .fieldtypes import VARCHAR_LENGTH, DateTime, column_type
 from .ledger import OUTBOX, TRACE
@@ -111,10 +111,15 @@ _foreign: weakref.WeakKeyDictionary[Engine, bool] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def prepare(engine: Engine) -> None:
+def prepare(engine: Engine, *, of_bench: bool = False) -> None:
     """Make the tables that every site has, unless the database has them; asked once per process and database.
 
+    Args:
+        engine: the database.
+        of_bench: whether a bench's files name it; then Frappe has made the tables, and nothing is made here.
+
     Raises:
+        DoesNotExistError: a bench's database holds no Frappe site.
         DatabaseUnavailable: the database cannot be reached.
         QueryError: it refuses to make them.
     """
@@ -125,6 +130,11 @@ def prepare(engine: Engine) -> None:
             return
         with translated(engine):
             prepared = sa.inspect(engine).has_table(DOCTYPE.name)
+        if not prepared and of_bench:
+            raise DoesNotExistError(
+                f"The database {engine.url} holds no Frappe site (there is no table {DOCTYPE.name}); "
+                "is the site installed, and does its site_config.json name the right database?"
+            )
         if not prepared:
             with begun(engine) as connection, locked(connection, "prepare"):
                 # The trace first and the DocTypes last: whoever sees the DocTypes sees that they are ours, also on
@@ -132,7 +142,7 @@ def prepare(engine: Engine) -> None:
                 for table in (TRACE, OUTBOX, SINGLES, SERIES, DOCFIELD, DOCTYPE):
                     table.create(connection, checkfirst=True)
         with translated(engine):
-            _foreign[engine] = not sa.inspect(engine).has_table(TRACE.name)
+            _foreign[engine] = of_bench or not sa.inspect(engine).has_table(TRACE.name)
 
 
 def is_foreign(engine: Engine) -> bool:

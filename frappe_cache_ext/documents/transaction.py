@@ -232,7 +232,7 @@ class Transaction:
 
     def _begin(self, to_write: bool) -> Connection:
         engine = self.engine
-        prepare(engine)
+        prepare(engine, of_bench=self.settings.bench is not None)
         if not self._begun:
             # The reading of the change log comes before the first look at the database.
             self._begun = True

@@ -26,7 +26,7 @@ TODO = "8lt856efk3"
 
 @pytest.fixture
 def shop(shell: Shell, site: str, tmp_path: Path) -> Shell:
-    context.init(site, url=f"memory://{site}", home=tmp_path)
+    context.init(site, url=f"memory://{site}", database_url=f"sqlite:///{tmp_path}/site.db")
     shell.run('frappe.define_doctype("Item", {"item_name": "Data", "rate": "Currency"})')
     shell.run('frappe.get_doc({"doctype": "Item", "name": "Green Tea", "rate": 4.5}).insert(); frappe.db.commit()')
     return shell

@@ -1,6 +1,6 @@
 """The guide's lines of code, verbatim, in a real kernel, each printed result checked.
 
-Cached documents are no part of this; everything else is. Where the guide's text lost a line in copying (the decorator
+Where the guide's text lost a line in copying (the decorator
 above ``invalidate_cache``, the bodies of its last example), the line is restored from its meaning.
 """
 
@@ -50,6 +50,31 @@ class TestHashes:
             guide.value('# Or retrieve all fields at once.\nfrappe.cache.hgetall("user|admin")')
             == "{'name': 'Admin', 'email': ''}"
         )
+
+
+class TestCachedDocuments:
+    def test_the_settings_are_read_once(self, guide: Kernel) -> None:
+        guide.value('frappe.sample_site(); ""')
+        guide.value('system_settings = frappe.get_cached_doc("System Settings")')
+        assert guide.value("system_settings.country, type(system_settings).__name__") == "('India', 'Document')"
+        guide.value(
+            "from frappe_cache_ext.teaching.documents import statements\n"
+            "with statements() as count:\n"
+            '    system_settings = frappe.get_cached_doc("System Settings")'
+        )
+        assert guide.value("len(count)") == "0"
+
+    def test_a_change_clears_and_a_raw_query_does_not(self, guide: Kernel) -> None:
+        country = 'frappe.get_cached_doc("System Settings").country'
+        guide.value('frappe.db.set_value("System Settings", None, "country", "Kenya"); frappe.db.commit()')
+        assert guide.value(country) == "'Kenya'"
+        guide.value('frappe.db.sql("update tabSingles set value = %s where field = %s", ("Peru", "country"))')
+        guide.value("frappe.db.commit()")
+        assert guide.value(country) == "'Kenya'"
+        guide.value('doctype = name = "System Settings"\nfrappe.clear_document_cache(doctype, name)')
+        assert guide.value(country) == "'Peru'"
+        guide.value('frappe.db.set_value("System Settings", None, "country", "India"); frappe.db.commit()')
+        guide.run("%cache_site guide.test")
 
 
 SLOW_ADD = """
