@@ -10,7 +10,7 @@ from sqlalchemy import Column, Engine, Executable, Integer, MetaData, String, Ta
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import DuplicateEntryError, SettingsError, UniqueValidationError
-from .engine import begun
+from .engine import begun, translated
 
 _METADATA: Final = MetaData()
 
@@ -98,10 +98,14 @@ class DatabaseLedger:
         return self.leave_trace(identity)  # somebody was faster
 
     def outbox(self) -> list[tuple[int, str]]:
-        """The committed changes that the cache was not told of: a number and a document each."""
+        """The committed changes that the cache was not told of: a number and a document each.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached.
+        """
         if self._in_process():
             return []
-        with self.engine.connect() as connection:
+        with translated(self.engine), self.engine.connect() as connection:
             rows = connection.execute(select(OUTBOX.c.id, OUTBOX.c.doctype, OUTBOX.c.name)).all()
         return [(row.id, as_logged((row.doctype, row.name))) for row in rows]
 

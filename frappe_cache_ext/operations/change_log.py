@@ -130,6 +130,7 @@ class LogState:
 
     Attributes:
         epoch: the token it was made with.
+        began: the run of the server in which it was opened.
         run: the run of the server, and the database, that the entries are of; empty until that is certain.
         number: how many changes it has counted.
         reach: the number from which on every change is listed.
@@ -140,6 +141,7 @@ class LogState:
     """
 
     epoch: bytes
+    began: bytes
     run: bytes
     number: int
     reach: int
@@ -396,7 +398,7 @@ def check(scope: Scope, log: Log) -> Steps[bool]:
             break
         server: bytes = yield ServerRun()
         run = server + b" " + log.identity.encode()
-        if state.run != run and not (yield from _clear(scope, log, state, run)):
+        if (state.began, state.run) != (server, run) and not (yield from _clear(scope, log, state, server, run)):
             break
         yield from _log_unheard(scope, log)
         if sockets == log.sockets() and not log.unlogged:
@@ -410,7 +412,7 @@ def _present(log: Log) -> Steps[LogState | None]:
     """What the log says; where there is none it is opened, in quarantine."""
     state = yield from _state(log)
     if state is None:
-        yield from _begin_epoch(log, b"")
+        yield from _begin_epoch(log, b"", (yield ServerRun()))
         state = yield from _state(log)
     return state
 
@@ -420,8 +422,8 @@ def _state(log: Log, document: str | None = None) -> Steps[LogState | None]:
     reply = _replied((yield RunScript(READ_LOG, (log.name,), _encoded(asked))))
     if not reply:
         return None
-    epoch, run, number, reach, quarantined, clearing, pending, changed = reply
-    return LogState(epoch, run, number, reach, bool(quarantined), bool(clearing), bool(pending), changed)
+    epoch, began, run, number, reach, quarantined, clearing, pending, changed = reply
+    return LogState(epoch, began, run, number, reach, bool(quarantined), bool(clearing), bool(pending), changed)
 
 
 def _leave_trace(log: Log, state: LogState | None) -> Steps[bool]:
@@ -442,11 +444,15 @@ def _leave_trace(log: Log, state: LogState | None) -> Steps[bool]:
     return bool(_replied((yield RunScript(END_QUARANTINE, (log.name,), (state.epoch,)))))
 
 
-def _clear(scope: Scope, log: Log, state: LogState, run: bytes) -> Steps[bool]:
+def _clear(scope: Scope, log: Log, state: LogState, server: bytes, run: bytes) -> Steps[bool]:
     """Delete the entries of another run, in an epoch of which this run knows; False while somebody else does."""
     epoch = state.epoch
-    if state.run and (new := (yield from _begin_epoch(log, state.epoch))) is not None:
-        # What this log says of changes is as old as the entries that came back with it.
+    if state.run or state.began != server:
+        # What a log says of changes that came back with the server is as old as the entries; another database's says
+        # nothing of this one.
+        new = yield from _begin_epoch(log, state.epoch, server)
+        if new is None:
+            return False
         epoch = new
     if not _replied((yield RunScript(BEGIN_CLEARING, (log.name,), (epoch, int(CLEARING * 1000))))):
         return False
@@ -455,10 +461,10 @@ def _clear(scope: Scope, log: Log, state: LogState, run: bytes) -> Steps[bool]:
     return bool(_replied((yield RunScript(END_CLEARING, (log.name,), (epoch, run)))))
 
 
-def _begin_epoch(log: Log, ending: bytes) -> Steps[bytes | None]:
+def _begin_epoch(log: Log, ending: bytes, server: bytes) -> Steps[bytes | None]:
     """Begin an epoch in place of another; its token, or None if somebody was faster."""
     epoch = secrets.token_hex(8).encode()
-    opened = _replied((yield RunScript(OPEN_LOG, (log.name,), (ending, epoch, int(QUARANTINE * 1000)))))
+    opened = _replied((yield RunScript(OPEN_LOG, (log.name,), (ending, epoch, int(QUARANTINE * 1000), server))))
     return epoch if opened else None
 
 

@@ -7,6 +7,7 @@ The log is one hash, so that eviction or a flush loses all of it at once:
 ``number``    counts the changes
 ``reach``     the number from which on every change is still listed
 ``quarantine`` the server's clock, in milliseconds, until which the log is new
+``began``     the run of the server in which the log was opened
 ``run``       the run of the server, and the database, that the document entries are of; absent until they are
 ``clearing``  the clock until which somebody deletes entries of another run; absent otherwise
 ``c:{document}`` the number at which the document last changed
@@ -145,7 +146,8 @@ def _read_log(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argu
         changed = max(changed, log.number_of(b"c:" + document))
     quarantined, clearing = (int(log.number_of(field) > log.now) for field in (b"quarantine", b"clearing"))
     number, reach = log.number_of(b"number"), log.number_of(b"reach")
-    return [log.get(b"epoch"), log.get(b"run") or b"", number, reach, quarantined, clearing, pending, changed]
+    began, run = log.get(b"began") or b"", log.get(b"run") or b""
+    return [log.get(b"epoch"), began, run, number, reach, quarantined, clearing, pending, changed]
 
 
 READ_LOG: Final = Script(
@@ -159,24 +161,27 @@ for _, document in ipairs(ARGV) do
   changed = math.max(changed, number_of('c:' .. document))
 end
 local function ahead(field) return number_of(field) > now and 1 or 0 end
-return {epoch, redis.call('HGET', log, 'run') or '', number_of('number'), number_of('reach'), ahead('quarantine'),
+local function text(field) return redis.call('HGET', log, field) or '' end
+return {epoch, text('began'), text('run'), number_of('number'), number_of('reach'), ahead('quarantine'),
         ahead('clearing'), pending, changed}
 """,
     plain=_read_log,
 )
-"""Keys: log. Arguments: documents. Reply: nothing where there is no log, else epoch, run, number, reach, whether it is
-in quarantine, whether somebody is deleting entries of another run, whether a transaction is about to change one of the
-documents, and the number at which the latest of them changed."""
+"""Keys: log. Arguments: documents. Reply: nothing where there is no log, else epoch, the run in which it was opened,
+the run that the entries are of, number, reach, whether it is in quarantine, whether somebody is deleting entries of
+another run, whether a transaction is about to change one of the documents, and the number at which the latest of them
+changed."""
 
 
 def _open_log(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
     log = _Log(execute, names[0])
-    ending, epoch, quarantine = arguments
+    ending, epoch, quarantine, run = arguments
     if (log.get(b"epoch") or b"") != _bytes(ending):
         return 0
     execute("DEL", log.name)
     log.set(b"epoch", epoch)
     log.set(b"quarantine", log.now + int(quarantine))
+    log.set(b"began", run)
     return 1
 
 
@@ -185,13 +190,13 @@ OPEN_LOG: Final = Script(
     + """
 if (redis.call('HGET', log, 'epoch') or '') ~= ARGV[1] then return 0 end
 redis.call('DEL', log)
-redis.call('HSET', log, 'epoch', ARGV[2], 'quarantine', now + tonumber(ARGV[3]))
+redis.call('HSET', log, 'epoch', ARGV[2], 'quarantine', now + tonumber(ARGV[3]), 'began', ARGV[4])
 return 1
 """,
     plain=_open_log,
 )
 """Keys: log. Arguments: the epoch that ends (empty where there is no log), the one that begins, milliseconds of
-quarantine. Reply: 1 opened, 0 somebody was faster."""
+quarantine, the server's run. Reply: 1 opened, 0 somebody was faster."""
 
 
 def _end_quarantine(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:

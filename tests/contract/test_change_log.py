@@ -110,7 +110,7 @@ class TestChangeLog:
             ending = chance.choice((epoch, epoch, "other"))
             if ending == epoch:
                 epoch = f"e{chance.randrange(10**6)}"
-            return OPEN_LOG, ending, epoch, chance.choice((0, SOON))
+            return OPEN_LOG, ending, epoch, chance.choice((0, SOON)), "run"
 
         steps: list[Callable[[], tuple[Any, ...]]] = [
             lambda: (READ_LOG, *some()),
@@ -128,15 +128,15 @@ class TestChangeLog:
             both.compare()
 
     def test_a_mark_past_its_deadline_counts_as_a_change_for_whoever_looks(self, both: Both) -> None:
-        both.run(OPEN_LOG, (both.name,), "", "e1", 0)
+        both.run(OPEN_LOG, (both.name,), "", "e1", 0, "run")
         both.run(MARK_PENDING, (both.name,), "a1", PAST, "T::d")
-        assert both.run(READ_LOG, (both.name,)) == (b"e1", b"", 0, 0, 0, 0, 0, 0)
-        assert both.run(READ_LOG, (both.name,), "T::d") == (b"e1", b"", 1, 0, 0, 0, 0, 1)
+        assert both.run(READ_LOG, (both.name,)) == (b"e1", b"run", b"", 0, 0, 0, 0, 0, 0)
+        assert both.run(READ_LOG, (both.name,), "T::d") == (b"e1", b"run", b"", 1, 0, 0, 0, 0, 1)
         assert both.run(RENEW_MARKS, (both.name,), "a1", SOON, "T::d") == 0
 
     def test_a_log_that_grows_long_forgets_its_oldest_changes_and_dead_marks(self, both: Both) -> None:
-        both.run(OPEN_LOG, (both.name,), "", "e1", 0)
-        most = MOST_FIELDS - 5
+        both.run(OPEN_LOG, (both.name,), "", "e1", 0, "run")
+        most = MOST_FIELDS - 6
         pairs = [pair for number in range(1, most + 1) for pair in (f"c:T::{number}", number)]
         both.write(both.name, "number", most, *pairs)
         both.run(MARK_PENDING, (both.name,), "a1", PAST, "T::dead")
@@ -145,7 +145,7 @@ class TestChangeLog:
 
         both.run(LOG_CHANGES, (both.name,), "c3", "T::new")  # one more than it keeps
         both.compare()
-        _, _, number, reach, *_, pending, changed = both.run(READ_LOG, (both.name,), "T::alive", "T::dead")
+        _, _, _, number, reach, *_, pending, changed = both.run(READ_LOG, (both.name,), "T::alive", "T::dead")
         assert (number, reach) == (most + 2, most + 1 - KEPT_CHANGES)
         assert (pending, changed) == (1, most + 2)
         assert both.cache.redis.hlen(both.name) < KEPT_CHANGES + 12
@@ -213,7 +213,7 @@ class TestSchedules:
         database = Database(0, True, (), (Transaction(),) * len(actors))
         entries = cache.make_key("documents ")
         name = cache.make_key("log")
-        cache.connection.perform(RunScript(OPEN_LOG, (name,), ("", "e1", 0)))
+        cache.connection.perform(RunScript(OPEN_LOG, (name,), ("", "e1", 0, "run")))
         running = [Play(number, actor, world, (name, entries)) for number, actor in enumerate(actors)]
         while running:
             play = chance.choice(running)

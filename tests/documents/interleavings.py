@@ -169,7 +169,7 @@ def thaw(frozen: Frozen) -> dict[bytes, Any]:
 def warm_server(value: int | None) -> Frozen:
     """A server that has had a log for long, and an entry with this value."""
     server = ModelServer()
-    log_scripts.OPEN_LOG.plain(server.execute, (LOG,), ("", "first", 0))
+    log_scripts.OPEN_LOG.plain(server.execute, (LOG,), ("", "first", 0, "run0"))
     log_scripts.END_CLEARING.plain(server.execute, (LOG,), ("first", "run0 " + IDENTITY))
     server.hset(LOG, b"number", 3, b"c:" + DOCUMENT.encode(), 2)
     if value is not None:
