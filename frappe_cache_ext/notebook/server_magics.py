@@ -9,7 +9,7 @@ from typing import Any, Final
 from IPython.core.magic import Magics, magics_class
 
 from .. import bench_sites, connections, context, keys
-from ..errors import CacheUnavailable, DocumentError
+from ..errors import CacheUnavailable, DocumentError, SettingsError
 from ..settings import Settings, mask_url
 from .arguments import UserError, argument, cache_magic
 from .magics import CacheMagics, count
@@ -196,7 +196,7 @@ def _database(settings: Settings) -> str:
         return "; its database is not read without SQLAlchemy: pip install 'frappe-cache-ext[documents]'"
     try:
         return f"; its database {reach_database()} can be read"
-    except DocumentError as error:
+    except (DocumentError, SettingsError) as error:
         return f"; its database cannot be read: {error}"
 
 

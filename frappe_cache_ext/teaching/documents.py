@@ -94,6 +94,8 @@ def sample_documents() -> None:
     # A database that the learner's settings name is not for exercises.
     settings = _with_database(context.current_settings(), _folder.new_file("lesson"))
     context.enter(settings)
+    # What an earlier run of the cells left says nothing of this database, and would only keep it waiting.
+    _forget_change_log(settings)
     sample_site(settings.site)
     context.enter(settings)  # `sample_site` has looked at the learner's settings once more
     _date_documents()

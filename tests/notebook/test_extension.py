@@ -19,6 +19,7 @@ from tests.support import run_python
 MAGICS = {
     *("cache_connect", "cache_site", "cache_user", "cache_set", "cache_get", "cache_del", "cache_hset", "cache_hget"),
     *("cache_hgetall", "cache_hdel", "cache_keys", "cache_ttl", "cache_stats", "cache_clear", "cached", "redis"),
+    "cache_doc",
 }
 
 
