@@ -182,7 +182,9 @@ def create_postgres(url: URL) -> Engine:
         ):
             connection.adapters.register_loader(name, loader)
 
-    options = f"-c lock_timeout={LOCK_TIMEOUT * 1000}"
+    # The user's own come last, and so hold.
+    given = url.query.get("options", ())
+    options = " ".join((f"-c lock_timeout={LOCK_TIMEOUT * 1000}", *([given] if isinstance(given, str) else given)))
     engine = sa.create_engine(
         url,
         # Prepared behind the caller's back, a `select *` would fail once its table has one column more.

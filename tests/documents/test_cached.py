@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import frappe_cache_ext as frappe
 from frappe_cache_ext import context
 from frappe_cache_ext.documents.engine import engine_for
 from frappe_cache_ext.errors import UnreadableValueWarning
+from frappe_cache_ext.keys import change_log_name
 from tests.support import RedisServer
 
 
@@ -328,6 +330,20 @@ def test_two_sites_on_one_database_are_refused(redis_server: RedisServer) -> Non
     context.init("other.test", url=redis_server.url, database_url=settings.database_url)
     with pytest.raises(frappe.SettingsError, match="give each a database"):
         frappe.get_doc("Item", "Tea")
+
+
+def test_a_new_database_is_not_served_the_old_ones_documents(redis_server: RedisServer, tmp_path: Path) -> None:
+    """As after somebody has deleted his SQLite file, and not his cache."""
+    for rate in (1, 2):
+        context.init("again.test", url=redis_server.url, database_url=f"sqlite:///{tmp_path}/{rate}.db")
+        frappe.define_doctype("Item", {"rate": "Int"})
+        frappe.get_doc({"doctype": "Item", "name": "Tea", "rate": rate}).insert()
+        frappe.db.commit()
+        assert frappe.get_cached_doc("Item", "Tea").rate == rate
+        assert frappe.get_cached_doc("Item", "Tea").rate == rate
+        assert is_cached("Item", "Tea") == (rate == 1)  # the second waits for the quarantine to end
+    frappe.cache.delete_keys("")
+    frappe.cache.redis.delete(change_log_name(context.current_settings().db_name))
 
 
 def test_fields_of_the_document_class_are_readable_by_frappe() -> None:

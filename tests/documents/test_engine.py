@@ -367,3 +367,15 @@ class TestFieldTypes:
         urls = ("mysql://u@127.0.0.1/d", "postgres://u@127.0.0.1/d", "sqlite:////tmp/x.db")
         assert tuple(kind.compile(engine_for(settings(url)).dialect) for url in urls) == columns
         dispose_all()
+
+
+@pytest.mark.parametrize("database_kind", ["postgres"])
+def test_options_in_the_url_come_on_top_of_ours_and_hold(database_url: str) -> None:
+    engine = engine_for(settings(f"{database_url}?options=-c%20lock_timeout%3D1234%20-c%20work_mem%3D5MB"))
+    with engine.connect() as connection:
+        shown = connection.execute(sa.text("select current_setting('lock_timeout'), current_setting('work_mem')")).one()
+    assert tuple(shown) == ("1234ms", "5MB")
+    engine = engine_for(settings(f"{database_url}?options=-c%20work_mem%3D6MB"))
+    with engine.connect() as connection:
+        shown = connection.execute(sa.text("select current_setting('lock_timeout'), current_setting('work_mem')")).one()
+    assert tuple(shown) == ("10s", "6MB")
