@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import weakref
@@ -14,7 +15,7 @@ from .. import keys, operations
 from ..connections import Connection, connection_for
 from ..context import current_request
 from ..effects import Steps
-from ..errors import CacheUnavailable
+from ..errors import CacheError, CacheUnavailable
 from ..leases import heartbeat
 from ..operations import NEVER, Log, Reading, Scope
 from ..redis_wrapper import run
@@ -64,7 +65,9 @@ def _checking(found: weakref.ref[Coherence]) -> Callable[[], None]:
         coherence = found()
         if coherence is not None:
             coherence.log.again_at = 0.0
-            coherence.run(operations.check(coherence.scope(), coherence.log))
+            # In a thread of nobody's: whoever reads next is told what is wrong with the database.
+            with contextlib.suppress(CacheError):
+                coherence.run(operations.check(coherence.scope(), coherence.log))
 
     return check
 

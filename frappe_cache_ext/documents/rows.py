@@ -12,14 +12,12 @@ from sqlalchemy import ColumnElement, Select, String, Table, delete, select, upd
 
 from ..errors import DoesNotExistError, ValidationError
 from .base_document import BaseDocument
+from .changes import MOST_NAMED
 from .ledger import DocumentName
 from .schema import DocType, get_doctype, table_of
 from .tables import DOCTYPE
 from .transactions import Transaction
 from .values import field_named, shown, stored
-
-MOST_NAMES: Final = 500
-"""Documents of one DocType that a statement names; beyond, it announces the whole DocType."""
 
 _SAVEPOINT: Final = "frappe_cache_ext_write"
 
@@ -43,7 +41,7 @@ def announce(transaction: Transaction, documents: Iterable[DocumentName]) -> Non
         [
             (doctype, name)
             for doctype, names in by_doctype.items()
-            for name in ([None] if None in names or len(names) > MOST_NAMES else sorted(filter(None, names)))
+            for name in ([None] if None in names or len(names) > MOST_NAMED else sorted(filter(None, names)))
         ]
     )
 
@@ -63,8 +61,8 @@ def whole(transaction: Transaction) -> Iterator[None]:
 
 def chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
     """The names, as many at a time as one statement takes."""
-    for start in range(0, len(names), MOST_NAMES):
-        yield names[start : start + MOST_NAMES]
+    for start in range(0, len(names), MOST_NAMED):
+        yield names[start : start + MOST_NAMED]
 
 
 def parents_of(transaction: Transaction, pairs: Iterable[tuple[Any, Any]]) -> set[DocumentName]:
@@ -178,7 +176,7 @@ def _for_each_chunk(
         return
     if condition is not None:
         statement = statement.where(condition)
-    if len(names) > MOST_NAMES:
+    if len(names) > MOST_NAMED:
         transaction.write(statement)
         return
     transaction.write(statement.where(table.c.name.in_(names)))

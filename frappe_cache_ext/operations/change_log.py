@@ -135,7 +135,6 @@ class LogState:
         number: how many changes it has counted.
         reach: the number from which on every change is listed.
         in_quarantine: whether it is so new that a change which it does not know of may be under way.
-        is_being_cleared: whether somebody is deleting entries of another run.
         is_pending: whether a transaction is about to change one of the documents asked about.
         changed: the number at which the latest of these changed.
     """
@@ -146,7 +145,6 @@ class LogState:
     number: int
     reach: int
     in_quarantine: bool
-    is_being_cleared: bool
     is_pending: bool
     changed: int
 
@@ -422,8 +420,8 @@ def _state(log: Log, document: str | None = None) -> Steps[LogState | None]:
     reply = _replied((yield RunScript(READ_LOG, (log.name,), _encoded(asked))))
     if not reply:
         return None
-    epoch, began, run, number, reach, quarantined, clearing, pending, changed = reply
-    return LogState(epoch, began, run, number, reach, bool(quarantined), bool(clearing), bool(pending), changed)
+    epoch, began, run, number, reach, quarantined, pending, changed = reply
+    return LogState(epoch, began, run, number, reach, bool(quarantined), bool(pending), changed)
 
 
 def _leave_trace(log: Log, state: LogState | None) -> Steps[bool]:

@@ -144,10 +144,10 @@ def _read_log(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argu
         if log.other_marks(document, b""):
             pending = 1
         changed = max(changed, log.number_of(b"c:" + document))
-    quarantined, clearing = (int(log.number_of(field) > log.now) for field in (b"quarantine", b"clearing"))
+    quarantined = int(log.number_of(b"quarantine") > log.now)
     number, reach = log.number_of(b"number"), log.number_of(b"reach")
     began, run = log.get(b"began") or b"", log.get(b"run") or b""
-    return [log.get(b"epoch"), began, run, number, reach, quarantined, clearing, pending, changed]
+    return [log.get(b"epoch"), began, run, number, reach, quarantined, pending, changed]
 
 
 READ_LOG: Final = Script(
@@ -160,17 +160,15 @@ for _, document in ipairs(ARGV) do
   if #other_marks(document, '') > 0 then pending = 1 end
   changed = math.max(changed, number_of('c:' .. document))
 end
-local function ahead(field) return number_of(field) > now and 1 or 0 end
 local function text(field) return redis.call('HGET', log, field) or '' end
-return {epoch, text('began'), text('run'), number_of('number'), number_of('reach'), ahead('quarantine'),
-        ahead('clearing'), pending, changed}
+return {epoch, text('began'), text('run'), number_of('number'), number_of('reach'),
+        number_of('quarantine') > now and 1 or 0, pending, changed}
 """,
     plain=_read_log,
 )
 """Keys: log. Arguments: documents. Reply: nothing where there is no log, else epoch, the run in which it was opened,
-the run that the entries are of, number, reach, whether it is in quarantine, whether somebody is deleting entries of
-another run, whether a transaction is about to change one of the documents, and the number at which the latest of them
-changed."""
+the run that the entries are of, number, reach, whether it is in quarantine, whether a transaction is about to change
+one of the documents, and the number at which the latest of them changed."""
 
 
 def _open_log(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
