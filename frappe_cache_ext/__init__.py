@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .aio import AsyncRedisWrapper
     from .caching import redis_cache, request_cache, site_cache
     from .clearing import clear_cache
+    from .client_caching import ClientCache
     from .context import destroy, init, local, request, session, set_user
     from .documents.cached import clear_document_cache, get_cached_doc, get_cached_value
     from .documents.database import Database, get_all, get_list
@@ -52,13 +54,16 @@ if TYPE_CHECKING:
     from .stand_ins import _dict
 
     cache: RedisWrapper
+    client_cache: ClientCache
     conf: dict[str, Any]
     db: Database
 
 _HOMES: Final = {
+    "AsyncRedisWrapper": "aio",
     "BenchError": "errors",
     "CacheError": "errors",
     "CacheUnavailable": "errors",
+    "ClientCache": "client_caching",
     "DatabaseUnavailable": "errors",
     "DocumentError": "errors",
     "DoesNotExistError": "errors",
@@ -102,9 +107,11 @@ _HOMES: Final = {
 
 __all__ = [
     "MISS",
+    "AsyncRedisWrapper",
     "BenchError",
     "CacheError",
     "CacheUnavailable",
+    "ClientCache",
     "DatabaseUnavailable",
     "DocumentError",
     "DoesNotExistError",
@@ -124,6 +131,7 @@ __all__ = [
     "cache",
     "clear_cache",
     "clear_document_cache",
+    "client_cache",
     "conf",
     "connect",
     "db",
@@ -174,6 +182,8 @@ def __getattr__(name: str) -> Any:
         from .redis_wrapper import RedisWrapper  # noqa: PLC0415
 
         value: Any = RedisWrapper()
+    elif name == "client_cache":
+        value = _load("client_caching").ClientCache()
     elif name == "db":
         value = _load("documents.database").Database()
     elif name in _HOMES:

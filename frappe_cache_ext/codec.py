@@ -1,14 +1,16 @@
 r"""A value becomes bytes, and bytes a value.
 
 Without a secret the bytes are what Frappe writes and reads, ``pickle.dumps(value, protocol=5)``. Whatever needs more
-(a signature now; compression and large buffers beside the pickle have their bits reserved) stands behind a header::
+(a signature, what the value cost; compression and large buffers beside the pickle have their bits reserved) stands
+behind a header::
 
-    b"\xfcFC"  version  flags  [signature, 32 bytes]  body
+    b"\xfcFC"  version  flags  [signature, 32 bytes]  [cost, 8 bytes]  body
        3 bytes   1 byte  1 byte
 
-A pickle of protocol 2 or later begins with ``\x80``, so the two can never be taken for each other. The signature is
-HMAC-SHA256 over the key's name, the field's name, the five header bytes and the body, each preceded by its length: a
-value that was signed for one key of one site is worthless under any other. It is checked before anything is unpickled.
+A pickle of protocol 2 or later begins with ``\x80``, so the two can never be taken for each other. The cost is a
+little-endian double, the seconds that the value took to compute. The signature is HMAC-SHA256 over the key's name, the
+field's name, the five header bytes and all that follows the signature, each preceded by its length: a value that was
+signed for one key of one site is worthless under any other. It is checked before anything is unpickled.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import decimal
 import fractions
 import hmac
 import io
+import math
 import pickle
+import struct
 import sys
 import time
 import types
@@ -34,8 +38,10 @@ from .stand_ins import StandIn, read_inertly
 MAGIC: Final = b"\xfcFC"
 VERSION: Final = 1
 SIGNED: Final = 0x01
+COST: Final = 0x02
 _HEADER_SIZE: Final = len(MAGIC) + 2
 _SIGNATURE_SIZE: Final = 32
+_COST: Final = struct.Struct("<d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,9 @@ class Codec:
 
     secret: str | None = field(default=None, repr=False)
 
-    def encode(self, value: object, name: bytes, field: str = "", *, root: str = "value") -> bytes:
+    def encode(
+        self, value: object, name: bytes, field: str = "", *, root: str = "value", cost: float | None = None
+    ) -> bytes:
         """The bytes of a value.
 
         Args:
@@ -60,15 +68,20 @@ class Codec:
             name: the key's name on the wire, part of what is signed.
             field: the field's name, for a field of a hash.
             root: how an error calls the value.
+            cost: the seconds that it took to compute, to be kept with it; None for nothing beside the value.
 
         Raises:
             NotCacheable: a part of the value cannot be pickled; the error says which.
         """
         body = _dumps(value, root)
-        if self.secret is None:
+        flags = (SIGNED if self.secret is not None else 0) | (COST if cost is not None else 0)
+        if not flags:
             return body
-        header = MAGIC + bytes((VERSION, SIGNED))
-        return header + _sign(self.secret, name, field, header, body) + body
+        header = MAGIC + bytes((VERSION, flags))
+        if cost is not None:
+            body = _COST.pack(cost) + body
+        signature = b"" if self.secret is None else _sign(self.secret, name, field, header, body)
+        return header + signature + body
 
     def decode(self, data: bytes, name: bytes, field: str = "") -> Any:
         """The value of some bytes.
@@ -77,7 +90,7 @@ class Codec:
             UnreadableValue: the bytes are truncated, foreign, not signed with this secret for this key, or name a
                 class that is not found here.
         """
-        return _loads(self.body(data, name, field))
+        return loads(self.body(data, name, field))
 
     def body(self, data: bytes, name: bytes, field: str = "") -> bytes:
         """The pickle inside some bytes, its signature checked where there is a secret.
@@ -90,14 +103,22 @@ class Codec:
                 raise UnreadableValue("it is not signed, and a secret is set")
             return data
         header, rest = data[:_HEADER_SIZE], data[_HEADER_SIZE:]
-        if len(header) < _HEADER_SIZE or header[3] != VERSION or header[4] != SIGNED:
+        if len(header) < _HEADER_SIZE or header[3] != VERSION or header[4] not in (SIGNED, COST, SIGNED | COST):
             raise UnreadableValue(f"its header {header.hex()} is of no version known here; a newer release wrote it")
+        if header[4] & SIGNED:
+            rest = self._verified(rest, header, name, field)
+        elif self.secret is not None:
+            raise UnreadableValue("it is not signed, and a secret is set")
+        return rest[_COST.size :] if header[4] & COST else rest
+
+    def _verified(self, rest: bytes, header: bytes, name: bytes, field: str) -> bytes:
+        """What follows the signature in some bytes that bear one, if it is the right one."""
         if self.secret is None:
             raise UnreadableValue("it is signed; set FRAPPE_CACHE_SECRET to the secret it was written with")
-        signature, body = rest[:_SIGNATURE_SIZE], rest[_SIGNATURE_SIZE:]
-        if not hmac.compare_digest(signature, _sign(self.secret, name, field, header, body)):
+        signature, signed = rest[:_SIGNATURE_SIZE], rest[_SIGNATURE_SIZE:]
+        if not hmac.compare_digest(signature, _sign(self.secret, name, field, header, signed)):
             raise UnreadableValue("its signature is not made with this secret for this key")
-        return body
+        return signed
 
     def inspect(self, data: bytes, name: bytes, field: str = "") -> Any:
         """The value as far as it can be known without importing or running anything; see `stand_ins`.
@@ -111,6 +132,25 @@ class Codec:
             raise
         except Exception as error:  # broken bytes can make a plain type raise anything
             raise UnreadableValue(f"it is not a pickle ({_reason(error)})") from error
+
+
+def cost(data: bytes) -> float | None:
+    """The seconds that the value of some bytes took to compute; None where they do not say.
+
+    Example:
+        >>> cost(Codec().encode("slow", b"site|key", cost=2.5)), cost(Codec().encode("slow", b"site|key"))
+        (2.5, None)
+
+    Args:
+        data: what `Codec.decode` has read; no signature is looked at here.
+    """
+    if not data.startswith(MAGIC) or len(data) < _HEADER_SIZE or not data[4] & COST:
+        return None
+    start = _HEADER_SIZE + (_SIGNATURE_SIZE if data[4] & SIGNED else 0)
+    if len(data) < start + _COST.size:
+        return None
+    (seconds,) = _COST.unpack_from(data, start)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _sign(secret: str, name: bytes, field: str, header: bytes, body: bytes) -> bytes:
@@ -163,7 +203,12 @@ class _FrappePickler(_PurePickler):  # type: ignore[misc]
     dispatch[type] = save_type
 
 
-def _loads(body: bytes) -> Any:
+def loads(body: bytes) -> Any:
+    """The value of a pickle, with stand-ins for what only a Frappe has.
+
+    Raises:
+        UnreadableValue: the bytes are not a pickle, or name a class that is not found here.
+    """
     if not body.startswith(b"\x80"):
         raise UnreadableValue("it does not begin as a pickle does")
     # A failing import costs more than the rest, and documents name `frappe._dict`.
@@ -316,7 +361,7 @@ class _HeldBytes:
         return time.monotonic() < self.deadline
 
     def value(self) -> Any:
-        return _loads(self.body)
+        return loads(self.body)
 
 
 def hold(value: object, body: bytes, deadline: float) -> Held:

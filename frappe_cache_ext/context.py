@@ -146,9 +146,15 @@ class _Defaults:
 
 _defaults = _Defaults()
 
+chosen_settings = _settings.get
+"""The settings that this context chose; None where it goes by the default ones, `defaults.settings`."""
+
+defaults = _defaults
 
 _when_leaving: list[Callable[[Settings], None]] = []
 _when_cell_ends: list[Callable[[], None]] = []
+_when_request_begins: list[Callable[[], None]] = []
+_when_destroyed: list[Callable[[], None]] = []
 
 
 def when_leaving(callback: Callable[[Settings], None]) -> None:
@@ -159,6 +165,16 @@ def when_leaving(callback: Callable[[Settings], None]) -> None:
 def when_cell_ends(callback: Callable[[], None]) -> None:
     """Have something called each time a notebook's cell has ended."""
     _when_cell_ends.append(callback)
+
+
+def when_request_begins(callback: Callable[[], None]) -> None:
+    """Have something called each time a request begins."""
+    _when_request_begins.append(callback)
+
+
+def when_destroyed(callback: Callable[[], None]) -> None:
+    """Have something called at the end of each `destroy`."""
+    _when_destroyed.append(callback)
 
 
 def unit_of_work() -> asyncio.Task[Any] | None:
@@ -237,12 +253,19 @@ def set_user(user: str) -> None:
 
 
 def destroy() -> None:
-    """End the request and go back to the default site and its user."""
+    """End the request, go back to the default site and its user, and let go of what the cache holds open.
+
+    Connections that nobody is using at this moment are closed, threads end, and copies in this process are dropped;
+    whoever goes on working opens anew what he needs. A service that answers one request after another writes
+    ``with frappe.request():`` around each, and calls this once, at its end.
+    """
     _leave()
     if _defaults.moves_with():
         _defaults.settings = None
     _enter(None)
     _request.set(None)
+    for callback in _when_destroyed:
+        callback()
 
 
 def enter(settings: Settings | None) -> None:
@@ -292,7 +315,7 @@ def request() -> Iterator[Request]:
         ...     len(current.cache)
         0
     """
-    started = Request()
+    started = _started()
     token = _request.set(started)
     try:
         yield started
@@ -303,9 +326,15 @@ def request() -> Iterator[Request]:
 
 def begin_request() -> Request:
     """Begin a request that lasts until the next one begins here, and return it."""
-    started = Request()
+    started = _started()
     _request.set(started)
     return started
+
+
+def _started() -> Request:
+    for callback in _when_request_begins:
+        callback()
+    return Request()
 
 
 def follow_cells(active: bool) -> None:

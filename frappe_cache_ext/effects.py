@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .flights import Flight, Subject
 from .scripts import Argument, Script
 
 T = TypeVar("T")
@@ -18,6 +19,18 @@ class Pipeline:
     """Commands to send together. The answer: their replies; an error of the server's stands in its command's place."""
 
     commands: Sequence[Command]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInto:
+    """Values to get into memory of the caller's own, a writable place of bytes for each.
+
+    The answer: for each value how many bytes it has, its place filled if these are just as many; None for a missing
+    one, and for one that could not be had the server's error.
+    """
+
+    names: Sequence[bytes]
+    places: Sequence[memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +64,22 @@ class ServerRun:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to compute one entry, until it runs out unrenewed."""
+    """The right to compute one entry, until it runs out unrenewed.
+
+    Attributes:
+        name: the lease's name on the wire.
+        token: tells it from the one before and the one after.
+        field: for a field of a hash, which; the leases of all its fields have one name.
+    """
 
     name: bytes
     token: bytes
+    field: bytes | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What it is about: the same for all who want to compute the entry."""
+        return self.name, self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +98,18 @@ class Outcome:
     error: BaseException | None = None
 
 
+class GivenUp(BaseException):
+    """Ends an operation that nobody waits for any more, at the ``yield`` of what had gone to the server by then.
+
+    Attributes:
+        answer: that effect's answer.
+    """
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("nobody waits for the operation any more")
+        self.answer = answer
+
+
 class FunctionRaised(Exception):
     """Ends an operation because the user's function raised; the driver raises `error` in its place.
 
@@ -87,9 +124,10 @@ class FunctionRaised(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Seconds to wait."""
+    """Seconds to wait; less where what another caller in this process is at has come to its end before."""
 
     seconds: float
+    until: Flight | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +139,7 @@ class Owe:
     prefixes: Sequence[bytes] = ()
 
 
-Sent = Pipeline | RunScript | ScanPage | Unlink | ServerRun
+Sent = Pipeline | ReadInto | RunScript | ScanPage | Unlink | ServerRun
 """What goes to the server."""
 
 Effect = Sent | Compute | Pause | Owe

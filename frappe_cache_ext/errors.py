@@ -36,10 +36,13 @@ explicit `set_value`) and `ServerError` (from an explicit start or stop) reach t
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
@@ -142,7 +145,7 @@ class CacheUnavailableWarning(CacheWarning):
 
 
 class NotCachedWarning(CacheWarning):
-    """A result was computed and returned, and could not be stored."""
+    """A result was returned that could not be stored, or the last one, where none could be computed anew."""
 
 
 class UnreadableValueWarning(CacheWarning):
@@ -174,7 +177,25 @@ _PACKAGE: Final = f"{Path(__file__).parent}{os.sep}"
 
 def warn(text: str, category: type[CacheWarning]) -> None:
     """Warn, pointing at the first line outside this package: the user's."""
+    kept = _kept.get()
+    if kept is not None:
+        kept.append((text, category))
+        return
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
+
+
+_kept: ContextVar[list[tuple[str, type[CacheWarning]]] | None] = ContextVar("frappe_cache_warnings", default=None)
+
+
+@contextlib.contextmanager
+def keeping_warnings() -> Iterator[list[tuple[str, type[CacheWarning]]]]:
+    """Keep what `warn` is given meanwhile, in a thread that runs no line of the user's, to be said where one waits."""
+    kept: list[tuple[str, type[CacheWarning]]] = []
+    token = _kept.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept.reset(token)

@@ -12,6 +12,7 @@ connection) raises `NotCacheable` naming where it sits.
 
 from __future__ import annotations
 
+import array
 import copyreg
 import enum
 import functools
@@ -19,15 +20,18 @@ import hashlib
 import struct
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from .errors import NotCacheable
 
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
 """Goes into every digest; changed whenever the stream changes, so that old digests match nothing."""
 
 DIGEST_SIZE: Final = 16
+
+BIG_BUFFER: Final = 1 << 16
+"""Bytes from which a buffer is hashed on its own, by the fastest cryptographic hash there is."""
 
 
 def digest(value: object, root: str = "value") -> str:
@@ -47,20 +51,75 @@ def digest(value: object, root: str = "value") -> str:
     return _digest(value, root).hex()
 
 
-def call_digest(function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+def call_digest(
+    function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object], called: bytes = b""
+) -> str:
     """A digest of a call: of the function's code and of its arguments as they were passed.
+
+    Args:
+        function: the function.
+        args: its arguments.
+        kwargs: its arguments by name.
+        called: a digest of the code that it calls.
 
     Raises:
         NotCacheable: an argument, a default or a variable of the closure has no content.
     """
-    stream = _Stream()
-    stream.write(b"call", _code_of_call(function))
-    for index, argument in enumerate(args):
-        stream.feed(argument, f"args[{index}]")
-    for name, argument in kwargs.items():
-        stream.write(b"kw", name.encode("utf-8", "surrogatepass"))
-        stream.feed(argument, name)
-    return stream.hash.hexdigest()
+    return CallDigests(function, called).of(args, kwargs)
+
+
+class CallDigests:
+    """Digests of many calls of one function, as long as nothing that makes it what it is changes.
+
+    Args:
+        function: the function.
+        called: a digest of the code that it calls.
+
+    Raises:
+        NotCacheable: a default or a variable of the closure has no content.
+    """
+
+    __slots__ = ("_begun",)
+
+    def __init__(self, function: Callable[..., Any], called: bytes = b"") -> None:
+        stream = Stream()
+        stream.write(b"call", _code_of_call(function) + called)
+        self._begun = stream.hash
+
+    def of(self, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+        """The digest of one call, of its arguments as they were passed.
+
+        Raises:
+            NotCacheable: an argument has no content.
+        """
+        content = self._begun.copy()
+        for argument in args:
+            if not _fed_plainly(content, argument):
+                Stream(content=content).feed(argument, f"args[{_position(args, argument)}]")
+        for name, argument in kwargs.items():
+            key = name.encode("utf-8", "surrogatepass")
+            content.update(b"2:kw%d:%b" % (len(key), key))
+            if not _fed_plainly(content, argument):
+                Stream(content=content).feed(argument, name)
+        digest: str = content.hexdigest()
+        return digest
+
+
+def _position(args: tuple[object, ...], argument: object) -> int:
+    return next(index for index, each in enumerate(args) if each is argument)
+
+
+def _fed_plainly(content: Any, value: Any) -> bool:
+    """What `Stream.feed` does with a small plain value, in one step; False, and nothing done, for any other."""
+    atom = _ATOM_BYTES.get(type(value))
+    if atom is None:
+        return False
+    head, to_bytes = atom
+    data = to_bytes(value)
+    if len(data) >= _SMALL:
+        return False
+    content.update(b"%b%d:%b" % (head, len(data), data))
+    return True
 
 
 def _code_of_call(function: Callable[..., Any]) -> bytes:
@@ -79,36 +138,55 @@ def _can_vary(function: types.FunctionType) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _plain_code(code: types.CodeType) -> bytes:
-    stream = _Stream()
+    stream = Stream()
     stream.feed_code(code, code.co_qualname)
     return stream.hash.digest()
 
 
 def _digest(value: object, root: str) -> bytes:
-    stream = _Stream()
+    stream = Stream()
     stream.feed(value, root)
     return stream.hash.digest()
 
 
-class _Stream:
+_SMALL: Final = 512
+"""Bytes up to which it is faster to copy them than to call twice."""
+
+
+class Stream:
     """The bytes of a value, on their way into a hash."""
 
     __slots__ = ("hash", "open")
 
-    def __init__(self, parents: dict[int, int] | None = None) -> None:
-        self.hash = hashlib.blake2b(FORMAT, digest_size=DIGEST_SIZE)
+    def __init__(self, parents: dict[int, int] | None = None, content: Any = None) -> None:
+        self.hash = hashlib.blake2b(FORMAT, digest_size=DIGEST_SIZE) if content is None else content
         # Where each object being written stands, so that one that contains itself ends.
         self.open: dict[int, int] = {} if parents is None else dict(parents)
 
     def write(self, tag: bytes, data: bytes | memoryview = b"") -> None:
+        """Write some bytes, so that no other tag and bytes give the same stream."""
+        self._write_under(b"%d:%b" % (len(tag), tag), data)
+
+    def _write_under(self, head: bytes, data: bytes | memoryview) -> None:
         size = data.nbytes if isinstance(data, memoryview) else len(data)
-        self.hash.update(b"%d:%b%d:" % (len(tag), tag, size))
-        self.hash.update(data)
+        if size < _SMALL:
+            self.hash.update(b"%b%d:%b" % (head, size, bytes(data)))
+            return
+        self.hash.update(b"%b%d:" % (head, size))
+        self.hash.update(data if size < BIG_BUFFER else buffer_digest(data))
+
+    def feed_atom(self, value: Any) -> bool:
+        """Write a plain value; False, and nothing written, for any other."""
+        atom = _ATOM_BYTES.get(type(value))
+        if atom is None:
+            return False
+        head, to_bytes = atom
+        self._write_under(head, to_bytes(value))
+        return True
 
     def feed(self, value: Any, path: str) -> None:
-        writer = _ATOMS.get(type(value))
-        if writer is not None:
-            writer(self, value)
+        """Write any value, with all that is in it."""
+        if self.feed_atom(value):
             return
         depth = self.open.get(id(value))
         if depth is not None:
@@ -123,19 +201,46 @@ class _Stream:
             del self.open[id(value)]
 
     def feed_each(self, tag: bytes, values: Iterable[Any], path: str) -> None:
+        """Write values one after the other."""
         values = list(values)
         self.write(tag, b"%d" % len(values))
+        if self.feed_atoms(values):
+            return
         for index, value in enumerate(values):
             self.feed(value, f"{path}[{index}]")
 
     def feed_pairs(self, tag: bytes, pairs: Iterable[tuple[Any, Any]], path: str) -> None:
+        """Write keys with their values, in their order."""
         pairs = list(pairs)
         self.write(tag, b"%d" % len(pairs))
+        if len(pairs) >= _MANY and self.feed_atoms([part for pair in pairs for part in pair]):
+            return
         for key, value in pairs:
             self.feed(key, f"{path} (key {key!r})")
             self.feed(value, f"{path}[{key!r}]")
 
+    def feed_atoms(self, values: Sequence[Any]) -> bool:
+        """Write many plain values at once, a type at a time; False, and nothing written, where some are not plain.
+
+        A loop in Python over a million numbers takes half a second. What comes of it is another stream than one by one
+        would give, and as good: which of the two is taken depends on the values alone.
+        """
+        if len(values) < _MANY:
+            return False
+        kinds = set(map(type, values))
+        if not kinds <= _BULK.keys():
+            return False
+        if len(kinds) > 1:
+            self.write(b"kinds", bytes(map(_BULK_CODES.__getitem__, map(type, values))))
+        for kind in sorted(kinds, key=_BULK_CODES.__getitem__):
+            of_kind = values if len(kinds) == 1 else [value for value in values if type(value) is kind]
+            self.write(b"atoms", kind.__name__.encode())
+            for part in _BULK[kind](of_kind):
+                self.write(b"part", part)
+        return True
+
     def feed_code(self, code: types.CodeType, path: str) -> None:
+        """Write what a code object does, wherever it stands."""
         # Byte code, not source: it is what runs, even when the file was edited after the import.
         self.write(b"code", (sys.implementation.cache_tag or sys.version).encode())
         self.write(b"ops", code.co_code)
@@ -154,35 +259,89 @@ class _Stream:
                 self.feed(constant, path)
 
 
-def _atom(tag: bytes, to_bytes: Callable[[Any], bytes]) -> Callable[[_Stream, Any], None]:
-    return lambda stream, value: stream.write(tag, to_bytes(value))
-
-
-_ATOMS: Final[dict[type, Callable[[_Stream, Any], None]]] = {
-    type(None): _atom(b"None", lambda _: b""),
-    type(...): _atom(b"...", lambda _: b""),
-    type(NotImplemented): _atom(b"NotImplemented", lambda _: b""),
-    bool: _atom(b"bool", lambda value: b"1" if value else b"0"),
-    int: _atom(b"int", lambda value: value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)),
-    float: _atom(b"float", lambda value: struct.pack("<d", value)),
-    complex: _atom(b"complex", lambda value: struct.pack("<dd", value.real, value.imag)),
-    str: _atom(b"str", lambda value: value.encode("utf-8", "surrogatepass")),
-    bytes: _atom(b"bytes", bytes),
+_ATOM_BYTES: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
+    kind: (b"%d:%b" % (len(tag), tag), to_bytes)
+    for kind, tag, to_bytes in (
+        (type(None), b"None", lambda _: b""),
+        (type(...), b"...", lambda _: b""),
+        (type(NotImplemented), b"NotImplemented", lambda _: b""),
+        (bool, b"bool", lambda value: b"1" if value else b"0"),
+        (int, b"int", lambda value: value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)),
+        (float, b"float", lambda value: struct.pack("<d", value)),
+        (complex, b"complex", lambda value: struct.pack("<dd", value.real, value.imag)),
+        (str, b"str", lambda value: value.encode("utf-8", "surrogatepass")),
+        (bytes, b"bytes", bytes),
+    )
 }
+"""How plain values are written: their tags with the tags' lengths, and their bytes."""
 
 
-def _feed_set(stream: _Stream, value: Any, path: str) -> None:
+_MANY: Final = 16
+"""From how many values on they are written a type at a time."""
+
+
+def _bulk_ints(values: Sequence[int]) -> Iterable[bytes | memoryview]:
+    try:
+        return (memoryview(array.array("q", values)).cast("B"),)
+    except OverflowError:
+        return _bulk_bytes([value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True) for value in values])
+
+
+def _bulk_bytes(values: Sequence[bytes]) -> Iterable[bytes | memoryview]:
+    return memoryview(array.array("q", map(len, values))).cast("B"), b"".join(values)
+
+
+def _bulk_texts(values: Sequence[str]) -> Iterable[bytes | memoryview]:
+    lengths = memoryview(array.array("q", map(len, values))).cast("B")
+    return lengths, "".join(values).encode("utf-8", "surrogatepass")
+
+
+_BULK: Final[dict[type, Callable[[Sequence[Any]], Iterable[bytes | memoryview]]]] = {
+    type(None): lambda values: (b"%d" % len(values),),
+    bool: lambda values: (bytes(values),),
+    int: _bulk_ints,
+    float: lambda values: (memoryview(array.array("d", values)).cast("B"),),
+    str: _bulk_texts,
+    bytes: _bulk_bytes,
+}
+_BULK_CODES: Final = {kind: code for code, kind in enumerate(_BULK)}
+
+
+def buffer_digest(data: bytes | memoryview) -> bytes:
+    """A digest of many bytes, at the speed at which memory can be read.
+
+    BLAKE3 on all cores where it is installed, else BLAKE2b, whose digests are others: two such machines do not find
+    each other's entries, and never a wrong one.
+    """
+    hasher = blake3_hasher()
+    if hasher is None:
+        return b"2" + hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
+    digest: bytes = hasher(data, max_threads=hasher.AUTO).digest(length=DIGEST_SIZE)
+    return b"3" + digest
+
+
+@functools.cache
+def blake3_hasher() -> Any:
+    """BLAKE3, None where it is not installed."""
+    try:
+        from blake3 import blake3  # noqa: PLC0415  (the first big buffer loads it)
+    except ImportError:
+        return None
+    return blake3
+
+
+def _feed_set(stream: Stream, value: Any, path: str) -> None:
     stream.write(type(value).__name__.encode(), b"%d" % len(value))
     members = []
     for member in value:
-        inner = _Stream(stream.open)
+        inner = Stream(stream.open)
         inner.feed(member, f"{path} (member {member!r})")
         members.append(inner.hash.digest())
     for member_digest in sorted(members):
         stream.hash.update(member_digest)
 
 
-def _feed_function(stream: _Stream, function: Any, path: str) -> None:
+def _feed_function(stream: Stream, function: Any, path: str) -> None:
     if getattr(function, "__frappe_cached__", False):
         # One of our own decorators: what it answers is decided by the function that it stands before.
         stream.write(b"cached")
@@ -202,7 +361,7 @@ def _feed_function(stream: _Stream, function: Any, path: str) -> None:
         stream.feed(content, f"{path} (closure variable {name})")
 
 
-def _feed_class(stream: _Stream, kind: Any, path: str) -> None:
+def _feed_class(stream: Stream, kind: Any, path: str) -> None:
     _feed_name(stream, b"class", kind)
     if kind.__module__ == "__main__":
         # A class of a notebook is edited and defined anew under its old name.
@@ -214,31 +373,31 @@ def _feed_class(stream: _Stream, kind: Any, path: str) -> None:
                 stream.feed(function, f"{path}.{name}")
 
 
-def _feed_name(stream: _Stream, tag: bytes, value: Any) -> None:
+def _feed_name(stream: Stream, tag: bytes, value: Any) -> None:
     module = getattr(value, "__module__", None) or ""
     stream.write(tag, f"{module}:{value.__qualname__}".encode("utf-8", "surrogatepass"))
 
 
-def _feed_enum(stream: _Stream, member: enum.Enum, path: str) -> None:
+def _feed_enum(stream: Stream, member: enum.Enum, path: str) -> None:
     stream.feed(type(member), path)
     stream.write(b"member", (member.name or "").encode())
     stream.feed(member.value, path)
 
 
-def _feed_builtin(stream: _Stream, function: Any, path: str) -> None:
+def _feed_builtin(stream: Stream, function: Any, path: str) -> None:
     _feed_name(stream, b"builtin", function)
     owner = function.__self__
     if owner is not None and not isinstance(owner, types.ModuleType):
         stream.feed(owner, f"{path}.__self__")
 
 
-def _feed_method(stream: _Stream, method: Any, path: str) -> None:
+def _feed_method(stream: Stream, method: Any, path: str) -> None:
     stream.write(b"method")
     stream.feed(method.__func__, path)
     stream.feed(method.__self__, f"{path}.__self__")
 
 
-_COMPOUNDS: Final[dict[type, Callable[[_Stream, Any, str], None]]] = {
+_COMPOUNDS: Final[dict[type, Callable[[Stream, Any, str], None]]] = {
     list: lambda stream, value, path: stream.feed_each(b"list", value, path),
     tuple: lambda stream, value, path: stream.feed_each(b"tuple", value, path),
     dict: lambda stream, value, path: stream.feed_pairs(b"dict", value.items(), path),
@@ -252,7 +411,7 @@ _COMPOUNDS: Final[dict[type, Callable[[_Stream, Any, str], None]]] = {
 }
 
 
-def _feed_other(stream: _Stream, value: Any, path: str) -> None:
+def _feed_other(stream: Stream, value: Any, path: str) -> None:
     if isinstance(value, type):
         _feed_class(stream, value, path)
     elif isinstance(value, enum.Enum):
@@ -263,7 +422,7 @@ def _feed_other(stream: _Stream, value: Any, path: str) -> None:
         _feed_pickled(stream, value, path)
 
 
-def _feed_scientific(stream: _Stream, value: Any, path: str) -> bool:
+def _feed_scientific(stream: Stream, value: Any, path: str) -> bool:
     """Write an array or a frame, without importing the library it came from."""
     package = type(value).__module__.partition(".")[0]
     if package == "numpy":
@@ -273,7 +432,7 @@ def _feed_scientific(stream: _Stream, value: Any, path: str) -> bool:
     return False
 
 
-def _feed_numpy(stream: _Stream, value: Any, path: str) -> bool:
+def _feed_numpy(stream: Stream, value: Any, path: str) -> bool:
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.dtype):
         stream.write(b"dtype", f"{value.str}{value.descr if value.fields else ''}".encode())
@@ -284,6 +443,13 @@ def _feed_numpy(stream: _Stream, value: Any, path: str) -> bool:
         return True
     if type(value) is not numpy.ndarray:
         return False
+    write_array(stream, value, path)
+    return True
+
+
+def write_array(stream: Stream, value: Any, path: str) -> None:
+    """Write a NumPy array: its type, shape, order and bytes."""
+    numpy = sys.modules["numpy"]
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     stream.feed(value.dtype, path)
     stream.feed(value.shape, path)
@@ -293,10 +459,9 @@ def _feed_numpy(stream: _Stream, value: Any, path: str) -> bool:
     else:
         flat = value.T if fortran else numpy.ascontiguousarray(value)
         stream.write(b"array", memoryview(flat.reshape(-1).view(numpy.uint8)))
-    return True
 
 
-def _feed_pandas(stream: _Stream, value: Any, path: str) -> bool:
+def _feed_pandas(stream: Stream, value: Any, path: str) -> bool:
     pandas = sys.modules["pandas"]
     kind = type(value)
     if kind is pandas.DataFrame:
@@ -317,13 +482,13 @@ def _feed_pandas(stream: _Stream, value: Any, path: str) -> bool:
     return False
 
 
-def _feed_column(stream: _Stream, series: Any, path: str) -> None:
+def _feed_column(stream: Stream, series: Any, path: str) -> None:
     stream.write(b"column", str(series.dtype).encode())
     array = series.array
     stream.feed(array.to_numpy() if type(array).__name__ == "NumpyExtensionArray" else array, path)
 
 
-def _feed_pickled(stream: _Stream, value: Any, path: str) -> None:
+def _feed_pickled(stream: Stream, value: Any, path: str) -> None:
     """Write what `pickle` would write of an object: how it is made, and its state."""
     named = f"{type(value).__module__}.{type(value).__qualname__}"
     try:

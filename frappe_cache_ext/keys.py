@@ -6,6 +6,7 @@ key for what all sites share.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -124,3 +125,58 @@ def result_key(function: str, generation: str, digest: str) -> str:
         digest: hex digits that tell the function's code and the call's arguments apart.
     """
     return f"{function}{generation}:{digest}"
+
+
+# --- cells of notebooks -------------------------------------------------------------------------------------------
+
+CELL_PREFIX: Final = "cell::"
+CELL_MANIFEST_PREFIX: Final = "cell_manifest::"
+
+_PART_MARK: Final = b"\x1fpart:"
+_PART_NAME: Final = re.compile(rb"%s[0-9a-f]+:\d+" % _PART_MARK)
+# A colon ends the name; a brace would put all that belongs to the cell into one slot of a cluster.
+_CELL_NAME_ESCAPES: Final = str.maketrans({character: f"%{ord(character):02X}" for character in "%:{}"})
+
+
+def cell_key(cell_name: str, digest: str) -> str:
+    """The key of a cell's record.
+
+    Example:
+        >>> cell_key("cleaning", "5f0c"), cell_key("step 1: load", "5f0c")
+        ('cell::cleaning:5f0c', 'cell::step 1%3A load:5f0c')
+
+    Args:
+        cell_name: the name that the user gave to the cell; empty for none.
+        digest: hex digits that stand for all that the cell depends on; empty for what the keys of all cells of this
+            name begin with.
+    """
+    return f"{CELL_PREFIX}{cell_name.translate(_CELL_NAME_ESCAPES)}:{digest}"
+
+
+def cell_part_name(record: bytes, token: str, number: int) -> bytes:
+    """The name on the wire of a piece of what is too large for a cell's record.
+
+    It begins with the record's own name, so that whoever deletes by prefix deletes it too; the token is the record's,
+    so that the pieces of two records which follow each other under one name are never mixed.
+
+    Args:
+        record: the record's name on the wire.
+        token: hex digits, drawn at random for each record.
+        number: counts all the pieces of the record.
+    """
+    return record + _PART_MARK + b"%s:%d" % (token.encode(), number)
+
+
+def is_cell_part(name: bytes) -> bool:
+    """Whether a name on the wire is that of such a piece."""
+    _, mark, rest = name.rpartition(_PART_MARK)
+    return bool(mark) and _PART_NAME.fullmatch(mark + rest) is not None
+
+
+def cell_manifest_key(identity: str) -> str:
+    """The key under which it is kept what a cell depended on when it last ran.
+
+    Args:
+        identity: what tells the cell from others across edits: a name, its place in the notebook, its text.
+    """
+    return f"{CELL_MANIFEST_PREFIX}{hashlib.blake2b(encode(identity), digest_size=16).hexdigest()}"

@@ -36,13 +36,20 @@ def fresh_context(session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         if name.startswith("FRAPPE_CACHE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FRAPPE_CACHE_HOME", str(session_home))
-    context.follow_cells(False)
-    context._defaults.settings = context._defaults.user = None
-    context.destroy()
+    _leave_site()
     yield
+    _leave_site()
+
+
+def _leave_site() -> None:
+    """What `destroy` does, but for closing connections, which thousands of tests would have to open again."""
     context.follow_cells(False)
     context._defaults.settings = context._defaults.user = None
-    context.destroy()
+    closing, context._when_destroyed[:] = context._when_destroyed[:], []
+    try:
+        context.destroy()
+    finally:
+        context._when_destroyed[:] = closing
 
 
 @pytest.fixture(scope="session")

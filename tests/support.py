@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -10,11 +13,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from frappe_cache_ext.connections import Connection
+from frappe_cache_ext.redis_wrapper import RedisWrapper
+
+_kernels = itertools.count(1)
+
+# Made here and not at first use: kernels are started from several threads, and the folder that loses is removed.
+_sockets = tempfile.mkdtemp(prefix="fck-")
+atexit.register(shutil.rmtree, _sockets, ignore_errors=True)
+
+LONG = "TEST_LONG" in os.environ
+"""Whether tests that could go on for as long as one likes go on for minutes: `make long`."""
 
 
 def requires(found: Any, what: str) -> None:
@@ -24,6 +39,25 @@ def requires(found: Any, what: str) -> None:
     if os.environ.get("TESTS_REQUIRE_ALL"):
         pytest.fail(f"{what} is missing, and TESTS_REQUIRE_ALL is set")
     pytest.skip(f"{what} is missing")
+
+
+def kernel_address() -> dict[str, str]:
+    """Where a test speaks to a kernel: settings for its `KernelManager`.
+
+    A TCP port is found free, let go and named to the kernel, which is too late where others look for one, too. So it is
+    sockets with names of their own, except on macOS, where those of temporary files are too long.
+    """
+    return {"transport": "ipc", "ip": f"{_sockets}/{next(_kernels)}"} if sys.platform == "linux" else {}
+
+
+@contextlib.contextmanager
+def stranger_to(connection: Connection) -> Iterator[RedisWrapper]:
+    """Somebody else on the same server: another connection, as another process would have."""
+    other = Connection(connection.settings)
+    try:
+        yield RedisWrapper(other)
+    finally:
+        other.close()
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "the condition") -> Any:
