@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from .connections import Connection
+from .context import when_destroyed
 from .effects import Lease, RunScript
 from .errors import CacheUnavailable
-from .operations import LEASE
-from .scripts.leases import RENEW_LEASE
+from .operations import LEASE, lease_renewal
 
 BEAT: Final = LEASE / 3
 """Seconds between two renewals: two may fail before the lease runs out."""
@@ -32,7 +32,7 @@ class Heartbeat:
     @contextlib.contextmanager
     def keep(self, lease: Lease, connection: Connection) -> Iterator[None]:
         """Renew a lease until the block ends."""
-        self.begin(lease, RunScript(RENEW_LEASE, (lease.name,), (lease.token, int(LEASE * 1000))), connection)
+        self.begin(lease, lease_renewal(lease, LEASE), connection)
         try:
             yield
         finally:
@@ -81,4 +81,5 @@ class Heartbeat:
 
 
 heartbeat = Heartbeat()
+when_destroyed(heartbeat.stop)
 os.register_at_fork(after_in_child=heartbeat._forget)

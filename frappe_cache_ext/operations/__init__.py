@@ -11,6 +11,9 @@ all of them keep to:
 
 from __future__ import annotations
 
+from .cell_manifests import recall_manifest, remember_manifest
+from .cell_turns import Turn, release_cell, take_cell
+from .cells import delete_cells, find_cell, list_cells, read_parts, store_cell
 from .change_log import (
     NEVER,
     Ledger,
@@ -27,12 +30,13 @@ from .change_log import (
 )
 from .common import Scope, as_iterable, milliseconds
 from .hashes import hdel, hdel_starting, hexists, hget, hgetall, hset
-from .lists import blocking_pop, raw
-from .loading import LEASE, LEASE_MARK, lease_name
+from .lists import blocking_pop, bytes_or_none, raw
+from .loading import LEASE, LEASE_MARK, lease_name, lease_renewal
 from .results import clear, entry_name, invalidate, load_result
 from .strings import (
     delete,
     delete_prefix,
+    delete_starting,
     exists,
     expire_key,
     get_all,
@@ -50,18 +54,23 @@ __all__ = [
     "Log",
     "Reading",
     "Scope",
+    "Turn",
     "announce",
     "as_iterable",
     "blocking_pop",
+    "bytes_or_none",
     "check",
     "clear",
     "commit",
     "delete",
+    "delete_cells",
     "delete_prefix",
+    "delete_starting",
     "drop_marks",
     "entry_name",
     "exists",
     "expire_key",
+    "find_cell",
     "get_all",
     "get_value",
     "hdel",
@@ -72,6 +81,8 @@ __all__ = [
     "hset",
     "invalidate",
     "lease_name",
+    "lease_renewal",
+    "list_cells",
     "load_result",
     "log_changes",
     "milliseconds",
@@ -79,7 +90,13 @@ __all__ = [
     "raw",
     "read_document",
     "read_log",
+    "read_parts",
+    "recall_manifest",
+    "release_cell",
+    "remember_manifest",
     "renewal",
     "set_value",
+    "store_cell",
+    "take_cell",
     "time_to_live",
 ]

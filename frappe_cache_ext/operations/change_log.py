@@ -26,6 +26,7 @@ without it.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -46,8 +47,8 @@ from ..scripts.change_log import (
     READ_LOG,
     RENEW_MARKS,
 )
-from .common import Scope, count, decoded, when_away
-from .loading import lease_name, load
+from .common import Scope, count, deadline_of, decoded, keep, when_away
+from .loading import lease_name, load, void
 from .strings import delete_prefix
 
 PENDING: Final = 10.0
@@ -203,6 +204,9 @@ def read_document(
     """
     name = log.entries + keys.encode(document)
     try:
+        copy = None if scope.copies is None or not log.is_checked() else scope.copies.find(name)
+        if copy is not None:
+            return copy.read()
         value = yield from _find(scope, log, name)
         count(scope, value)
         if value is not MISS:
@@ -238,9 +242,13 @@ def _find(scope: Scope, log: Log, name: bytes) -> Steps[Any]:
     for _ in range(_TRIES):
         if not log.is_checked() and not (yield from check(scope, log)):
             break
-        (data,) = yield Pipeline((("GET", name),))
+        fetch = None if scope.copies is None else scope.copies.expect(name)
+        asked = time.monotonic()
+        data, *left = yield Pipeline((("GET", name), *((("PTTL", name),) if fetch is not None else ())))
         if log.is_checked():
-            return decoded(scope, data, name)
+            value = decoded(scope, data, name)
+            keep(scope, fetch, value, data, deadline_of(asked, *left) if left else -math.inf)
+            return value
     return MISS
 
 
@@ -351,6 +359,7 @@ def _forget(scope: Scope, log: Log, documents: Sequence[str]) -> Steps[None]:
         _forget_held(scope, name)
     if names:
         _replied((yield Unlink([*map(lease_name, names), *names])))
+        void(scope, map(lease_name, names))
     for prefix in _prefixes(log, documents):
         if not (yield from delete_prefix(scope, prefix)):
             raise CacheUnavailable("the entries of a DocType cannot be deleted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,8 +13,10 @@ from .. import keys
 from ..codec import Codec
 from ..connections import Stats
 from ..context import LocalCache
+from ..copies import Copies, Fetch
 from ..effects import Effect, Steps
 from ..errors import MISS, CacheUnavailable, NotCachedWarning, UnreadableValue, UnreadableValueWarning, warn
+from ..flights import Flights
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,12 +39,16 @@ class Scope:
         stats: where hits and misses are counted.
         generations: by its key's name, the bytes and the token of each function's generation as last seen.
         local: what the request holds; None outside any.
+        copies: what this process keeps; None where an operation is not to read or make copies.
+        flights: what callers of this process are computing on the connection; None for those who do not share it.
     """
 
     codec: Codec
     stats: Stats
     generations: dict[bytes, tuple[bytes, str]]
     local: LocalCache | None = None
+    copies: Copies | None = None
+    flights: Flights | None = None
 
 
 def when_away(default: Callable[[], Any]) -> Callable[[Callable[P, Steps[T]]], Callable[P, Steps[T]]]:
@@ -106,6 +113,36 @@ def fields(scope: Scope, name: bytes, reply: dict[bytes, bytes]) -> dict[str, An
     texts = {keys.decode(field): data for field, data in reply.items()}
     values = {field: decoded(scope, data, name, field) for field, data in texts.items()}
     return {field: value for field, value in values.items() if value is not MISS}
+
+
+def keep(scope: Scope, fetch: Fetch | None, value: Any, data: Any, deadline: float) -> None:
+    """Make a copy of what came for a fetch, or forget that it was expected.
+
+    Args:
+        scope: what to work with.
+        fetch: what was expected; None for nothing.
+        value: what came; MISS for nothing.
+        data: its bytes on the wire.
+        deadline: the `time.monotonic` in seconds at which the entry expires; ``-inf`` where that is not known.
+    """
+    if fetch is None or scope.copies is None:
+        return
+    if value is MISS or deadline == -math.inf:
+        scope.copies.forget(fetch)
+    else:
+        scope.copies.keep(fetch, value, scope.codec.body(data, fetch.name), deadline)
+
+
+def deadline_of(asked: float, left: Any) -> float:
+    """When an entry expires, in seconds of `time.monotonic`; ``inf`` for never, ``-inf`` where it is gone already.
+
+    Args:
+        asked: the `time.monotonic` in seconds before it was asked for.
+        left: the reply to its PTTL, in milliseconds.
+    """
+    if not isinstance(left, int) or left == GONE:
+        return -math.inf
+    return asked + left / 1000 if left >= 0 else math.inf
 
 
 def count(scope: Scope, value: Any) -> None:

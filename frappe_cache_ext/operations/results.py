@@ -1,19 +1,94 @@
-"""Results of functions, which one command makes unreachable however many there are."""
+"""Results of functions, which one command makes unreachable however many there are.
+
+A result can be computed anew while the last one is still there: one caller does so, everybody else goes on with the
+last one. It is *due* for that when its expiry has passed, where it is kept a while longer as an *old* one; and before,
+now and then, where it is told how long it took to compute (see `early`). Whether a result is old is seen from its
+expiry on the server, which is asked for in the same round trip.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from ..codec import hold
-from ..effects import Owe, Pipeline, Steps, Unlink
-from ..errors import MISS, CacheUnavailable
-from .common import Scope, decoded, when_away
-from .loading import computed, load
-from .strings import delete, find, received
+from .. import keys
+from ..codec import cost, hold
+from ..copies import Fetch
+from ..effects import FunctionRaised, Lease, Owe, Pipeline, RunScript, Steps, Unlink
+from ..errors import MISS, CacheUnavailable, NotCachedWarning, warn
+from ..flights import Seat
+from ..scripts.leases import REFRESH_UNDER_LEASE, STORE_UNDER_LEASE, TAKE_TO_REFRESH
+from .common import GONE, Scope, deadline_of, decoded, warn_dropped, when_away
+from .early import seconds_ahead
+from .loading import LEASE, VALUE, YOURS, Place, ask, attempted, computed, is_held, load_into, release, store
+from .strings import delete, received
+
+
+@dataclass(frozen=True)
+class _ResultPlace(Place):
+    """The place of a result.
+
+    Attributes:
+        stale: for how many milliseconds after its expiry it is kept as an old one.
+        early: XFetch's beta, 0 for computing nothing before it expires.
+        seen: what the server said of its expiry when it was found to be due, in milliseconds; None for one that missed.
+    """
+
+    stale: int = 0
+    early: float = 0.0
+    seen: int | None = None
+
+    @property
+    def can_be_due(self) -> bool:
+        """Whether it is ever computed anew while the last one is still there."""
+        return bool(self.stale or self.early)
+
+    def due_in(self, data: Any, left: Any) -> Any:
+        """Milliseconds until a look like this one has it computed anew; 0 for now.
+
+        Args:
+            data: its bytes.
+            left: the reply to its PTTL, which is returned as it is where it says that nothing expires.
+        """
+        if not isinstance(left, int) or left < 0:
+            return left
+        left -= self.stale
+        if self.early and isinstance(data, bytes) and (seconds := cost(data)) is not None:
+            left -= math.ceil(1000 * seconds_ahead(seconds, self.early))
+        return max(0, left)
+
+    def take(self, lease: Lease) -> RunScript:
+        if self.seen is None:
+            return super().take(lease)
+        return RunScript(TAKE_TO_REFRESH, (self.name, lease.name), (lease.token, int(LEASE * 1000), self.seen))
+
+    def store(self, lease: Lease, data: bytes) -> RunScript:
+        script = STORE_UNDER_LEASE if self.seen is None else REFRESH_UNDER_LEASE
+        expiry = self.expiry + self.stale if self.expiry else 0
+        return RunScript(script, (self.name, lease.name), (lease.token, data, expiry))
+
+    def encode(self, scope: Scope, value: Any, cost: float) -> bytes:
+        return scope.codec.encode(value, self.name, root=self.root, cost=cost if self.early else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A result that was looked up.
+
+    Attributes:
+        name: its name on the wire.
+        value: the value, or MISS.
+        seen: what the server said of its expiry, if it is due; None otherwise.
+    """
+
+    name: bytes
+    value: Any
+    seen: int | None = None
 
 
 def load_result(
@@ -23,24 +98,94 @@ def load_result(
     function: Callable[[], Any],
     expiry: int,
     wanted: Callable[[Any], bool] | None = None,
+    *,
+    stale: int = 0,
+    early: float = 0.0,
 ) -> Steps[Any]:
     """The result of a call: stored, or computed now and stored.
 
     A result's name holds its function's *generation*, a random token that `clear` replaces; so one command makes all
     results of a function unreachable, however many there are, and they fall to their expiry or to eviction. A token
     that got lost (evicted, flushed) is replaced by another random one, never by one that was in use before.
+
+    Args:
+        scope: what to work with.
+        generation_name: the name on the wire of the function's generation.
+        name_for: the name on the wire of the result in a generation.
+        function: computes the result.
+        expiry: milliseconds, 0 for none.
+        wanted: whether a result is worth storing; None for every one.
+        stale: milliseconds for which the result is kept after its expiry, to be returned while one caller computes it
+            anew, and in place of an error of the function's; 0 for an entry without an expiry.
+        early: XFetch's beta: 1 recomputes before the expiry as is best, more sooner; 0 not at all.
     """
+
+    def place(name: bytes, seen: int | None = None) -> _ResultPlace:
+        return _ResultPlace(name, "result", expiry, stale, early, seen)
+
     try:
-        name, value = yield from _look_up(scope, generation_name, name_for)
+        found = yield from _look_up(scope, generation_name, lambda token: place(name_for(token)))
     except CacheUnavailable:
         return (yield from computed(scope, function, None))
-    if value is not MISS:
-        return value
-    return (yield from load(scope, name, function, expiry, root="result", wanted=wanted))
+    if found.value is MISS:
+        return (yield from load_into(scope, place(found.name), function, wanted=wanted))
+    if found.seen is None:
+        return found.value
+    return (yield from _refresh(scope, place(found.name, found.seen), function, found.value, wanted))
 
 
-def _look_up(scope: Scope, generation_name: bytes, name_for: Callable[[str], bytes]) -> Steps[tuple[bytes, Any]]:
-    """The name of a result, and its value or MISS.
+def _refresh(
+    scope: Scope, place: _ResultPlace, function: Callable[[], Any], last: Any, wanted: Callable[[Any], bool] | None
+) -> Steps[Any]:
+    """Compute a result anew that is due, if nobody else does; the last one otherwise, and where the function raises."""
+    lease = place.lease()
+    if is_held(lease):
+        return last
+    with Seat(scope.flights, lease.subject) as seat:
+        if seat.another() is not None:
+            return last
+        value, is_mine = yield from _take_to_refresh(scope, place, lease, last)
+        if not is_mine:
+            return value
+        started = time.monotonic()
+        outcome = yield from attempted(scope, function, lease)
+        if outcome.error is None:
+            seconds = time.monotonic() - started
+            yield from store(scope, place, outcome.value, lease, seconds, wanted=wanted)
+            return outcome.value
+        yield from release(lease)
+    if not isinstance(outcome.error, Exception):  # interrupted, or cancelled
+        raise FunctionRaised(outcome.error)
+    warn(
+        f"not cached: {keys.decode(place.name)!r} could not be computed anew and its last value is returned "
+        f"({type(outcome.error).__name__}: {outcome.error}).",
+        NotCachedWarning,
+    )
+    return last
+
+
+def _take_to_refresh(scope: Scope, place: _ResultPlace, lease: Lease, last: Any) -> Steps[tuple[Any, bool]]:
+    """(The last value, True) for who got the lease; (a value, False) for who goes on with that."""
+    asked = time.monotonic()
+    try:
+        reply = yield from ask(place.take(lease), lease)
+    except CacheUnavailable:
+        return last, False
+    if isinstance(reply, Exception):
+        warn_dropped(scope, place.name, reply)
+        return last, False
+    if reply[0] != VALUE:
+        return last, reply[0] == YOURS
+    _, data, left = reply  # somebody was faster
+    value = place.decode(scope, data)
+    deadline = deadline_of(asked, place.due_in(data, left) or GONE)
+    if scope.local is not None and value is not MISS and deadline != -math.inf:
+        place.keep(scope.local, hold(value, place.body(scope, data), deadline))
+    return (last if value is MISS else value), False
+
+
+def _look_up(scope: Scope, generation_name: bytes, place_for: Callable[[str], _ResultPlace]) -> Steps[_Found]:
+    """A result, under the function's present generation.
 
     Generations seldom change, so the one known from last time is asked for together with the entry under it: one round
     trip, and a second one only where the generation is another by now.
@@ -48,23 +193,44 @@ def _look_up(scope: Scope, generation_name: bytes, name_for: Callable[[str], byt
     local = scope.local
     known = scope.generations.get(generation_name)
     if known is None or (local is not None and local.get_held(generation_name) is not None):
-        name = name_for((yield from _generation(scope, generation_name)))
-        held = None if local is None else local.get_held(name)
+        place = place_for((yield from _generation(scope, generation_name)))
+        held = None if local is None else local.get_held(place.name)
         if held is not None and (value := held.value()) is not MISS:
             scope.stats.local_hits += 1
-            return name, value
-        return name, (yield from find(scope, name))
+            return _Found(place.name, value)
+        return (yield from _find(scope, place))
     data, token = known
-    name = name_for(token)
+    place = place_for(token)
+    name = place.name
+    # Expected before the generation is asked for: if that is replaced meanwhile, the result is no copy of anything.
+    fetch = None if scope.copies is None else scope.copies.expect(name, generation_name)
     asked = time.monotonic()
-    ask_left = (("PTTL", name),) if local is not None else ()
+    ask_left = (("PTTL", name),) if local is not None or fetch is not None or place.can_be_due else ()
     current, *replies = yield Pipeline((("GET", generation_name), ("GET", name), *ask_left))
     if current == data:
         if local is not None:
             local.strings[generation_name] = hold(token, b"", math.inf)
-        return name, received(scope, name, asked, *replies)
-    name = name_for((yield from _generation(scope, generation_name)))
-    return name, (yield from find(scope, name))
+        return _received(scope, place, asked, *replies, fetch=fetch)
+    if fetch is not None and scope.copies is not None:
+        scope.copies.forget(fetch)
+    return (yield from _find(scope, place_for((yield from _generation(scope, generation_name)))))
+
+
+def _find(scope: Scope, place: _ResultPlace) -> Steps[_Found]:
+    """A result, of which no copy is made: nothing was expected of its generation."""
+    ask_left = (("PTTL", place.name),) if scope.local is not None or place.can_be_due else ()
+    asked = time.monotonic()
+    replies = yield Pipeline((("GET", place.name), *ask_left))
+    return _received(scope, place, asked, *replies)
+
+
+def _received(
+    scope: Scope, place: _ResultPlace, asked: float, data: Any, left: Any = None, *, fetch: Fetch | None = None
+) -> _Found:
+    """Take the reply to a GET. Until it is due, and no longer, the request holds the value and there is a copy."""
+    due_in = place.due_in(data, left)
+    value = received(scope, place.name, asked, data, due_in or GONE, fetch=fetch)
+    return _Found(place.name, value, left if due_in == 0 and place.can_be_due else None)
 
 
 def _generation(scope: Scope, name: bytes) -> Steps[str]:
@@ -84,6 +250,11 @@ def _generation(scope: Scope, name: bytes) -> Steps[str]:
     return str(token)
 
 
+def _as_of_now(scope: Scope) -> Scope:
+    """For asking the server, whatever the request remembers: somebody may have cleared the function since."""
+    return dataclasses.replace(scope, local=None)
+
+
 def _new_generation(scope: Scope, name: bytes) -> bytes:
     return scope.codec.encode(secrets.token_hex(6), name)
 
@@ -91,7 +262,7 @@ def _new_generation(scope: Scope, name: bytes) -> bytes:
 @when_away(bytes)
 def entry_name(scope: Scope, generation_name: bytes, name_for: Callable[[str], bytes]) -> Steps[bytes]:
     """The name of a result; empty while the server cannot be reached, which alone knows the generation."""
-    return name_for((yield from _generation(scope, generation_name)))
+    return name_for((yield from _generation(_as_of_now(scope), generation_name)))
 
 
 def clear(scope: Scope, generation_name: bytes) -> Steps[None]:
@@ -112,7 +283,7 @@ def clear(scope: Scope, generation_name: bytes) -> Steps[None]:
 def invalidate(scope: Scope, generation_name: bytes, name_for: Callable[[str], bytes]) -> Steps[None]:
     """Delete one result of a function."""
     try:
-        name = name_for((yield from _generation(scope, generation_name)))
+        name = name_for((yield from _generation(_as_of_now(scope), generation_name)))
     except CacheUnavailable:
         scope.stats.dropped += 1
         yield Owe(names=(generation_name,))

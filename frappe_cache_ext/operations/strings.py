@@ -9,22 +9,26 @@ from typing import Any, Final
 
 from .. import keys
 from ..codec import hold
+from ..copies import Fetch
 from ..effects import Command, Owe, Pipeline, ScanPage, Steps, Unlink
 from ..errors import MISS, CacheUnavailable
-from .common import GONE, Scope, answered, count, decoded, fields, warn_dropped, when_away
-from .loading import LEASE_MARK, lease_name, load
+from .common import GONE, Scope, answered, count, deadline_of, decoded, fields, keep, warn_dropped, when_away
+from .loading import LEASE_MARK, lease_name, load, void
 
 
 def find(scope: Scope, name: bytes) -> Steps[Any]:
-    """The value of a key, or MISS; held for the request with the entry's own expiry."""
-    ask_left = (("PTTL", name),) if scope.local is not None else ()
+    """The value of a key, or MISS; held for the request, and copied, with the entry's own expiry."""
+    fetch = None if scope.copies is None else scope.copies.expect(name)
+    ask_left = (("PTTL", name),) if scope.local is not None or fetch is not None else ()
     asked = time.monotonic()
     replies = yield Pipeline((("GET", name), *ask_left))
-    return received(scope, name, asked, *replies)
+    return received(scope, name, asked, *replies, fetch=fetch)
 
 
-def received(scope: Scope, name: bytes, asked: float, data: Any, left: Any = None) -> Any:
-    """Take the reply to a GET, and hold its value for the request.
+def received(
+    scope: Scope, name: bytes, asked: float, data: Any, left: Any = None, *, fetch: Fetch | None = None
+) -> Any:
+    """Take the reply to a GET, and hold its value for the request or as a copy.
 
     Args:
         scope: what to work with.
@@ -32,15 +36,17 @@ def received(scope: Scope, name: bytes, asked: float, data: Any, left: Any = Non
         asked: the `time.monotonic` in seconds before it was asked for.
         data: the reply.
         left: the reply to a PTTL that was asked with it, in milliseconds.
+        fetch: what was expected; None for who makes no copy.
     """
     value = decoded(scope, data, name)
     count(scope, value)
+    deadline = deadline_of(asked, left)
+    keep(scope, fetch, value, data, deadline)
     if scope.local is None:
         return value
     if value is MISS:
         scope.local.strings[name] = hold(MISS, b"", math.inf)
-    elif isinstance(left, int) and left != GONE:
-        deadline = asked + left / 1000 if left >= 0 else math.inf
+    elif deadline != -math.inf:
         scope.local.strings[name] = hold(value, scope.codec.body(data, name), deadline)
     return value
 
@@ -67,6 +73,7 @@ def set_value(scope: Scope, name: bytes, value: Any, expiry: int) -> Steps[None]
     store: Command = ("SET", name, data, "PX", expiry) if expiry else ("SET", name, data)
     try:
         *_, reply = yield Pipeline((("UNLINK", lease_name(name)), store))
+        void(scope, (lease_name(name),))
     except CacheUnavailable:
         scope.stats.dropped += 1
         yield Owe(names=(name, lease_name(name)))
@@ -122,6 +129,7 @@ def delete(scope: Scope, names: Sequence[bytes]) -> Steps[None]:
     doomed = [*map(lease_name, names), *names]
     try:
         reply = yield Unlink(doomed)
+        void(scope, doomed)
     except CacheUnavailable:
         scope.stats.dropped += 1
         yield Owe(names=doomed)
@@ -146,6 +154,7 @@ def delete_prefix(scope: Scope, prefix: bytes) -> Steps[bool]:
                 page: tuple[Any, list[bytes]] = yield ScanPage(keys.starts_with(prefix), cursor)
                 cursor, names = page
                 reply = yield Unlink(names)
+                void(scope, names)
                 if isinstance(reply, Exception):
                     warn_dropped(scope, prefix, reply)
                     return False
@@ -158,34 +167,42 @@ def delete_prefix(scope: Scope, prefix: bytes) -> Steps[bool]:
     return True
 
 
+def delete_starting(scope: Scope, prefix: bytes) -> Steps[None]:
+    """Delete every key whose name begins with these bytes, leases included, as far as the server can."""
+    yield from delete_prefix(scope, prefix)
+
+
 @when_away(list)
 def names_starting(prefix: bytes) -> Steps[list[bytes]]:
-    """The names of all keys that begin with these bytes, sorted; leases are not keys of anybody's."""
+    """The names of all keys that begin with these bytes, sorted; leases and parts of cells are nobody's."""
     found: set[bytes] = set()  # SCAN may name a key twice
     cursor = None
     while True:
         page: tuple[Any, list[bytes]] = yield ScanPage(keys.starts_with(prefix), cursor)
         cursor, names = page
-        found.update(name for name in names if not name.endswith(LEASE_MARK))
+        found.update(name for name in names if not name.endswith(LEASE_MARK) and not keys.is_cell_part(name))
         if cursor is None:
             return sorted(found)
 
 
 @when_away(dict)
-def get_all(scope: Scope, prefix: bytes) -> Steps[dict[bytes, Any]]:
-    """The value of each key that begins with these bytes; a hash as a dictionary, a list or set with raw members."""
+def get_all(scope: Scope, prefix: bytes, db_name: str) -> Steps[dict[str, Any]]:
+    """The value of each key of a site that begins with these bytes, by key without the site.
+
+    A hash appears as a dictionary, a list or set with raw members.
+    """
     names: list[bytes] = yield from names_starting(prefix)
     kinds = yield Pipeline([("TYPE", name) for name in names]) if names else Pipeline(())
     reads = {b"string": "GET", b"hash": "HGETALL", b"list": "LRANGE", b"set": "SMEMBERS"}
     wanted = [(name, _text(kind)) for name, kind in zip(names, kinds, strict=True) if _text(kind) in reads]
-    found: dict[bytes, Any] = {}
+    found: dict[str, Any] = {}
     for start in range(0, len(wanted), _READ_BATCH):
         batch = wanted[start : start + _READ_BATCH]
         replies = yield Pipeline([(reads[kind], name, *((0, -1) if kind == b"list" else ())) for name, kind in batch])
         for (name, kind), reply in zip(batch, replies, strict=True):
             value = _read_as(scope, name, kind, reply)
             if value is not MISS:
-                found[name] = value
+                found[keys.strip_site(db_name, name)] = value
     return found
 
 

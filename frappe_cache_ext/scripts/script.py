@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +12,7 @@ Argument = bytes | str | int
 Execute = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Script:
     """One step in one piece.
 
@@ -21,6 +23,11 @@ class Script:
 
     lua: str
     plain: Callable[[Execute, Sequence[bytes], Sequence[Argument]], Any]
+
+    @functools.cached_property
+    def sha(self) -> str:
+        """The digest by which a server knows a script that it has run before."""
+        return hashlib.sha1(self.lua.encode(), usedforsecurity=False).hexdigest()
 
 
 SERVER_RUN_LUA: Final = """
