@@ -5,6 +5,7 @@ redis-py is heavy (0.1 s to import), so only whoever opens a connection loads it
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +24,16 @@ from .errors import (
 )
 from .settings import Settings, mask_url
 
-# redis-py's clients share no useful base, and their `execute_command` is not typed.
+# redis-py's clients share no useful base, and their `execute_command` is not typed; nor are their connections.
 Client = Any
+Link = Any
+"""One connection of such a client."""
 
 TIMEOUT: Final = 2.0
 """Seconds that one call waits for a server which does not answer."""
+
+NO_LIMIT: Final = 1 << 31
+"""Connections of one client: each thread has one of its own, and redis-py would give out a hundred."""
 
 _LOCAL_HOSTS: Final = frozenset(("localhost", "127.0.0.1", "::1", "", None))
 
@@ -46,12 +52,12 @@ class Opened:
     alone: threading.RLock | None = None
 
 
-def open_client(settings: Settings, connected: Callable[[], None]) -> Opened:
+def open_client(settings: Settings, connected: Callable[[Link], None]) -> Opened:
     """Open the server that some settings name; the embedded one is started if need be.
 
     Args:
         settings: what to open.
-        connected: called whenever a socket has been connected, before anything is asked through it.
+        connected: called with each connection of redis-py that has been made, before anything is asked through it.
 
     Raises:
         SettingsError: the URL is not one of a server.
@@ -69,7 +75,7 @@ def open_client(settings: Settings, connected: Callable[[], None]) -> Opened:
         raise SettingsError(f"{mask_url(settings.url)!r} is not the URL of a server: {error}.") from error
 
 
-def _open_embedded(settings: Settings, connected: Callable[[], None]) -> Opened:
+def _open_embedded(settings: Settings, connected: Callable[[Link], None]) -> Opened:
     try:
         running = server.start(settings.server_home)
     except ServerNotFound as error:
@@ -90,13 +96,13 @@ def _warn_about_trust(settings: Settings) -> None:
         )
 
 
-def _client_options(connected: Callable[[], None]) -> dict[str, Any]:
+def _client_options(connected: Callable[[Link], None]) -> dict[str, Any]:
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
 
     def greet(connection: Any) -> None:
         connection.on_connect()
-        connected()
+        connected(connection)
 
     # Its own retries would make the first call of an outage wait for seconds, and could push to a list twice.
     return {
@@ -108,10 +114,10 @@ def _client_options(connected: Callable[[], None]) -> dict[str, Any]:
     }
 
 
-def _open_url(url: str, connected: Callable[[], None]) -> Client:
+def _open_url(url: str, connected: Callable[[Link], None]) -> Client:
     import redis  # noqa: PLC0415
 
-    client: Client = redis.Redis.from_url(_without_retries(url), **_client_options(connected))
+    client: Client = redis.Redis.from_url(_without_retries(url), max_connections=NO_LIMIT, **_client_options(connected))
     return client
 
 
@@ -122,7 +128,7 @@ def _without_retries(url: str) -> str:
     return parts._replace(query=urlencode(kept)).geturl() if kept else url
 
 
-def _open_sentinel(url: str, connected: Callable[[], None]) -> Client:
+def _open_sentinel(url: str, connected: Callable[[Link], None]) -> Client:
     from redis.sentinel import Sentinel  # noqa: PLC0415
 
     hosts, service, credentials = _split_hosts(url)
@@ -130,17 +136,18 @@ def _open_sentinel(url: str, connected: Callable[[], None]) -> Client:
         raise ValueError("name the service after the hosts, as in sentinel://host1:26379,host2:26379/mymaster")
     options = _client_options(connected)
     sentinel: Any = Sentinel
-    return sentinel(hosts, sentinel_kwargs=options, **options, **credentials).master_for(service)
+    found = sentinel(hosts, sentinel_kwargs=options, max_connections=NO_LIMIT, **options, **credentials)
+    return found.master_for(service)
 
 
-def _open_cluster(url: str, connected: Callable[[], None]) -> Client:
+def _open_cluster(url: str, connected: Callable[[Link], None]) -> Client:
     from redis.cluster import ClusterNode, RedisCluster  # noqa: PLC0415
     from redis.exceptions import RedisClusterException  # noqa: PLC0415
 
     hosts, _, credentials = _split_hosts(url)
     options: dict[str, Any] = _client_options(connected) | credentials
     # The cluster's client greets by itself, and passes on what else is to be done.
-    options["redis_connect_func"] = lambda _connection: connected()
+    options["redis_connect_func"] = connected
     del options["retry"]  # on a cluster a retry is how a moved slot is followed
     node: Any = ClusterNode
     try:
@@ -186,9 +193,25 @@ def _open_memory(url: str) -> Opened:
     return Opened(fakeredis.FakeRedis(server=shared, protocol=2), alone)
 
 
+def _after_fork() -> None:
+    """Open in a child process the locks of servers inside it: a thread that is not there may hold one."""
+    for shared, alone in _memory_servers.values():
+        locks: tuple[Any, Any] = shared.lock, alone
+        for lock in locks:
+            lock._at_fork_reinit()  # as the standard library does it, in `logging` for instance
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def is_cluster(client: Client) -> bool:
     """Whether a client speaks to a cluster, where keys lie in slots."""
     return hasattr(client, "get_primaries")
+
+
+def pool_of(client: Client) -> Any:
+    """The pool behind a client of one server; None for one that has several, or none."""
+    return None if is_cluster(client) else getattr(client, "connection_pool", None)
 
 
 def connection_errors() -> tuple[type[Exception], ...]:

@@ -21,22 +21,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from . import server
+from . import large_replies, server
 from .clients import (
+    NO_LIMIT,
     TIMEOUT,
     Client,
+    Link,
     broken_connection,
     connection_errors,
     explain,
     is_cluster,
     open_client,
     out_of_reach,
+    pool_of,
 )
 from .codec import Codec
-from .context import current_settings
-from .effects import Command, Owe, Pipeline, RunScript, ScanPage, Sent, ServerRun, Unlink
+from .context import current_settings, when_destroyed, when_request_begins
+from .copies import Copies
+from .effects import Command, Owe, Pipeline, ReadInto, RunScript, ScanPage, Sent, ServerRun, Unlink
 from .errors import CacheUnavailable, CacheUnavailableWarning, ServerNotFound, warn
+from .flights import Flights
+from .invalidations import Listener, Refused, address
 from .keys import starts_with
+from .pinned import Pinned
 from .scripts import Script
 from .settings import Settings, mask_url
 
@@ -57,6 +64,14 @@ _HARMLESS_TWICE: Final = frozenset(
         *("SADD", "SREM", "SISMEMBER", "SMEMBERS", "SRANDMEMBER"),
     )
 )
+
+_READS: Final = frozenset(
+    (
+        *("GET", "MGET", "EXISTS", "PTTL", "TYPE", "SCAN", "PING", "INFO", "HGET", "HGETALL", "HEXISTS", "HKEYS"),
+        *("LLEN", "LRANGE", "SISMEMBER", "SMEMBERS", "SRANDMEMBER"),
+    )
+)
+_OF_MANY: Final = frozenset(("DEL", "UNLINK"))
 
 
 @dataclass(slots=True)
@@ -107,9 +122,12 @@ class Connection:
         codec: turns values into bytes for it.
         stats: what its callers met.
         generations: what `operations.load_result` knows of functions from last time.
+        flights: what callers of this process are computing now.
         sockets: how many were connected so far. A server that came back is reached through new ones only, so whatever
             was learnt of it while this number stayed the same is true of one run of it.
         when_back: what to call, in a thread of the background, after an outage.
+        copies: what this process keeps of the values there.
+        listener: keeps the copies right.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -117,10 +135,14 @@ class Connection:
         self.codec = Codec(settings.secret)
         self.stats = Stats()
         self.generations: dict[bytes, tuple[bytes, str]] = {}
+        self.flights = Flights()
         self.sockets = 0
         self.when_back: list[Callable[[], None]] = []
+        self.copies = Copies()
+        self.listener = Listener(self.copies, self._listening_link)
         self._connected = itertools.count(1)
         self._client: Client | None = None
+        self._pinned: Pinned | None = None
         self._scripts: dict[Script, Any] = {}
         self._lock = threading.RLock()
         self._alone: threading.RLock | None = None
@@ -144,6 +166,9 @@ class Connection:
                 if client is None:
                     opened = open_client(self.settings, self._count_socket)
                     self._alone = opened.alone
+                    pool = None if opened.alone is not None else pool_of(opened.client)
+                    # Under a limit that somebody set there may be fewer connections than threads.
+                    self._pinned = Pinned(opened.client) if getattr(pool, "max_connections", 0) >= NO_LIMIT else None
                     client = self._client = opened.client
         return client
 
@@ -151,6 +176,11 @@ class Connection:
     def is_memory(self) -> bool:
         """Whether the server is one inside this process."""
         return self._alone is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something was asked of the server since this was made or closed, and the server can be reached."""
+        return self._client is not None and self._down is None
 
     @property
     def down(self) -> str | None:
@@ -166,7 +196,14 @@ class Connection:
         if self._down is not None:
             raise CacheUnavailable(self._down)
         try:
-            return self._send(effect)
+            pinned = self._pinned
+            if pinned is not None and type(effect) is Pipeline and _only_reads(effect.commands):
+                return self._read(pinned, effect.commands)  # the way that has to be fast
+            try:
+                return self._send(effect)
+            finally:
+                # The server's word of it comes in a moment; whoever has just written must not read what was before.
+                self.copies.drop(_changed(effect))
         except CacheUnavailable as error:
             self._went_down(str(error))
             raise
@@ -176,14 +213,15 @@ class Connection:
 
     def owe(self, owed: Owe) -> None:
         """Have values deleted that are out of date, now or as soon as the server can be reached."""
-        with self._lock:
-            self._debts.add(owed)
-            if self._down is not None:
-                return
-            try:
-                self._pay_debts()
-            except out_of_reach() as error:
-                self._went_down(explain(error))
+        try:
+            with self._lock:
+                self._debts.add(owed)
+                if self._down is None:
+                    self._pay_debts()
+        except out_of_reach() as error:
+            self._went_down(explain(error))
+        finally:
+            self.copies.drop(owed.names)
 
     def check(self) -> None:
         """Ask the server for a sign of life, whatever the breaker says.
@@ -200,9 +238,10 @@ class Connection:
 
     def close(self) -> None:
         """Close the sockets and end the thread in the background; the next effect opens anew."""
+        self.listener.stop()
         with self._lock:
             self._closed = True
-            client, self._client = self._client, None
+            client, self._client, self._pinned = self._client, None, None
             self._scripts.clear()
             prober = self._prober
         if client is not None:
@@ -212,10 +251,32 @@ class Connection:
         self._closed = False
         self._down = None
 
+    def close_idle(self) -> None:
+        """Close what nobody is using at this moment; everything if nobody uses anything."""
+        self.listener.stop()
+        if self._pinned is not None:
+            self._pinned.close_idle()
+            if self._pinned.busy:
+                return
+        self.close()
+
     # --- sending --------------------------------------------------------------------------------------------------
 
-    def _count_socket(self) -> None:
+    def _count_socket(self, link: Link) -> None:
         self.sockets = next(self._connected)
+        self.listener.lead_to(address(link))
+
+    def _listening_link(self) -> Link:
+        """A connection for the listener, beside those of the pool."""
+        client = self._client
+        if client is None or self._down is not None:
+            raise CacheUnavailable(self._down or "it is closed")
+        pool = pool_of(client)
+        if self._alone is not None or pool is None:
+            raise Refused("a server inside this process, or a cluster, names no changed keys")
+        link = pool.connection_class(**pool.connection_kwargs)
+        link.connect()
+        return link
 
     def _send(self, effect: Sent) -> Any:
         _ = self.client  # opened now, if need be: only then is it known what kind it is
@@ -229,18 +290,28 @@ class Connection:
             return self._send_commands(effect.commands)
         if isinstance(effect, RunScript):
             return self._run_script(effect)
+        if isinstance(effect, ReadInto):
+            return self._read_into(effect.names, effect.places)
         if isinstance(effect, ScanPage):
             return self._scan_page(effect)
         if isinstance(effect, ServerRun):
             return self._server_run()
         return self._unlink(effect.names)
 
+    @staticmethod
+    def _read(pinned: Pinned, commands: Sequence[Command]) -> list[Any]:
+        asked = tuple(commands)
+        try:
+            return pinned.read(asked)
+        except broken_connection():  # the server may have closed it since it was last used
+            return pinned.read(asked)
+
     def _send_commands(self, commands: Sequence[Command]) -> list[Any]:
         try:
             return self._send_once(commands)
         except broken_connection():
             # A pooled connection may have been closed by the server since it was last used.
-            if not all(command[0] in _HARMLESS_TWICE for command in commands):
+            if not _is_harmless_twice(commands):
                 raise
             return self._send_once(commands)
 
@@ -248,6 +319,8 @@ class Connection:
         from redis.exceptions import ResponseError  # noqa: PLC0415  (redis is heavy: only those who use it load it)
 
         client = self.client
+        if self._pinned is not None and commands:
+            return self._pinned.send(commands, twice=_is_harmless_twice(commands))
         if len(commands) == 1:
             try:
                 return [client.execute_command(*commands[0])]
@@ -262,18 +335,38 @@ class Connection:
                 raise reply
         return replies
 
+    def _read_into(self, names: Sequence[bytes], places: Sequence[memoryview]) -> list[int | Exception | None]:
+        if not self.is_memory and not is_cluster(self.client):
+            with contextlib.suppress(large_replies.Unusual, *broken_connection()):
+                return [*large_replies.read_into(self.client, names, places)]
+        values = self._send_commands([("GET", name) for name in names])
+        for value, place in zip(values, places, strict=True):
+            if isinstance(value, bytes) and len(value) == len(place):
+                place[:] = value
+        return [len(value) if isinstance(value, bytes) else value for value in values]
+
     def _run_script(self, effect: RunScript) -> Any:
         from redis.exceptions import ResponseError  # noqa: PLC0415
 
         try:
             if self.is_memory:
                 return effect.script.plain(self.client.execute_command, effect.names, effect.arguments)
+            if self._pinned is not None:
+                return self._run_pinned(self._pinned, effect)
             script = self._scripts.get(effect.script)
             if script is None:
                 script = self._scripts[effect.script] = self.client.register_script(effect.script.lua)
             return script(effect.names, effect.arguments)
         except ResponseError as error:
             return error
+
+    @staticmethod
+    def _run_pinned(pinned: Pinned, effect: RunScript) -> Any:
+        rest = (len(effect.names), *effect.names, *effect.arguments)
+        (reply,) = pinned.send([("EVALSHA", effect.script.sha, *rest)], twice=False)
+        if isinstance(reply, Exception) and type(reply).__name__ == "NoScriptError":
+            (reply,) = pinned.send([("EVAL", effect.script.lua, *rest)], twice=False)
+        return reply
 
     def _server_run(self) -> bytes:
         """The run id of the server, of all nodes for a cluster; empty where INFO is not allowed or not known."""
@@ -316,6 +409,7 @@ class Connection:
             if self._down is not None or self._closed:
                 return
             self._down = reason
+            self.copies.stop()
             self.stats.outages += 1
             self._prober = threading.Thread(target=self._probe, name="frappe-cache-probe", daemon=True)
             try:
@@ -388,8 +482,35 @@ class Connection:
     def _after_fork(self) -> None:
         # Threads do not survive a fork; a lock may have been held by one of them.
         self._lock = threading.RLock()
+        self.flights.forget()
         self._prober = None
         self._down = None
+        self._closed = False
+        self._pinned = Pinned(self._pinned.client) if self._pinned is not None else None
+        self.listener.after_fork()
+
+
+def _is_harmless_twice(commands: Sequence[Command]) -> bool:
+    return all(command[0] in _HARMLESS_TWICE for command in commands)
+
+
+def _only_reads(commands: Sequence[Command]) -> bool:
+    for command in commands:  # noqa: SIM110  (a generator takes three times as long)
+        if command[0] not in _READS:
+            return False
+    return True
+
+
+def _changed(effect: Sent) -> Sequence[bytes]:
+    """The names of the keys that an effect may change."""
+    if isinstance(effect, Pipeline):
+        return [
+            name
+            for command in effect.commands
+            if command[0] not in _READS
+            for name in (command[1:] if command[0] in _OF_MANY else command[1:2])
+        ]
+    return effect.names if isinstance(effect, RunScript | Unlink) else ()
 
 
 _every_connection: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -427,6 +548,21 @@ def close_all() -> None:
     """Close every connection of this process; each opens anew when it is used."""
     for connection in list(_connections.values()):
         connection.close()
+
+
+def _close_idle() -> None:
+    for connection in list(_connections.values()):
+        connection.close_idle()
+
+
+def _hear() -> None:
+    """Read what has come of changes: a request that begins now sees what was changed before."""
+    for connection in list(_connections.values()):
+        connection.listener.poll()
+
+
+when_destroyed(_close_idle)
+when_request_begins(_hear)
 
 
 def _after_fork() -> None:

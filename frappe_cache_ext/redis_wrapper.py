@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from . import context, keys, operations
 from .connections import TIMEOUT, Connection, Stats, current_connection
 from .context import LocalCache
-from .effects import Compute, Effect, FunctionRaised, Outcome, Owe, Pause, Steps
-from .errors import MISS, CacheUnavailable
+from .effects import Compute, Effect, FunctionRaised, Outcome, Owe, Pause, Pipeline, Steps
+from .errors import MISS
 from .leases import heartbeat
 from .operations import Scope, milliseconds
 
@@ -115,7 +115,7 @@ class RedisWrapper:
             ValueError: the expiry is zero or negative.
         """
         name = self.make_key(key, user, shared)
-        self._run(operations.set_value(self.scope(), name, val, milliseconds(expires_in_sec)))
+        return self._run(operations.set_value(self.scope(), name, val, milliseconds(expires_in_sec)))
 
     def get_value(
         self,
@@ -184,9 +184,8 @@ class RedisWrapper:
 
         A hash appears as a dictionary; the members of lists and sets as raw bytes.
         """
-        found: dict[bytes, Any] = self._run(operations.get_all(self.scope(), self.make_key(key)))
         db_name = context.current_settings().db_name
-        return {keys.strip_site(db_name, name): value for name, value in found.items()}
+        return self._run(operations.get_all(self.scope(), self.make_key(key), db_name))
 
     def get_keys(self, key: object = "") -> list[bytes]:
         """The names on the wire of the site's keys that begin with this text, sorted."""
@@ -194,7 +193,7 @@ class RedisWrapper:
 
     def delete_keys(self, key: object) -> None:
         """Delete every key of the site that begins with this text, which is taken literally."""
-        self._run(operations.delete_prefix(self.scope(), self.make_key(key)))
+        return self._run(operations.delete_starting(self.scope(), self.make_key(key)))
 
     def delete_value(
         self,
@@ -218,11 +217,9 @@ class RedisWrapper:
             names = [self.make_key(key, user, shared) for key in operations.as_iterable(keys)]
         else:
             names = [self._own_name(name, shared) for name in operations.as_iterable(keys)]
-        self._run(operations.delete(self.scope(), names))
+        return self._run(operations.delete(self.scope(), names))
 
-    def delete_key(self, *args: Any, **kwargs: Any) -> None:
-        """The same as `delete_value`."""
-        self.delete_value(*args, **kwargs)
+    delete_key = delete_value
 
     def _own_name(self, name: object, shared: bool) -> bytes:
         encoded = name if isinstance(name, bytes) else keys.encode(str(name))
@@ -254,7 +251,7 @@ class RedisWrapper:
         if local is not None and not cache_locally:
             local.forget_field(encoded, keys.decode(field))
             local = None
-        self._run(operations.hset(self._scope_with(local), encoded, field, value))
+        return self._run(operations.hset(self._scope_with(local), encoded, field, value))
 
     def hget(
         self,
@@ -313,27 +310,25 @@ class RedisWrapper:
 
     def hkeys(self, name: object, shared: bool = False) -> list[bytes]:
         """The fields of a hash, as bytes."""
-        return list(self._raw([], "HKEYS", name, shared=shared))
+        return self._raw([], list, "HKEYS", name, shared=shared)
 
     # --- lists and sets: raw bytes in and out ---------------------------------------------------------------------
 
     def lpush(self, key: object, *values: Any) -> int:
         """Put values before a list's first; its length then."""
-        return int(self._raw(0, "LPUSH", key, *values))
+        return self._raw(0, int, "LPUSH", key, *values)
 
     def rpush(self, key: object, *values: Any) -> int:
         """Put values after a list's last; its length then."""
-        return int(self._raw(0, "RPUSH", key, *values))
+        return self._raw(0, int, "RPUSH", key, *values)
 
     def lpop(self, key: object) -> bytes | None:
         """Take a list's first value; None where it is empty."""
-        popped: bytes | None = self._raw(None, "LPOP", key)
-        return popped
+        return self._raw(None, operations.bytes_or_none, "LPOP", key)
 
     def rpop(self, key: object) -> bytes | None:
         """Take a list's last value; None where it is empty."""
-        popped: bytes | None = self._raw(None, "RPOP", key)
-        return popped
+        return self._raw(None, operations.bytes_or_none, "RPOP", key)
 
     def blpop(self, key: object, timeout: float = 0) -> tuple[bytes, bytes] | None:
         """Take the first value of a list, or of the first of some lists that has one, waiting for it.
@@ -346,46 +341,49 @@ class RedisWrapper:
             The list's name on the wire and the value; None when the time is over.
         """
         names = [self.make_key(each) for each in operations.as_iterable(key)]
-        return self._run(operations.blocking_pop(self.scope(), names, timeout, BLOCKING_SLICE))
+        connection = self.connection
+        # A server inside this process does nothing else while a command blocks.
+        inside = connection.is_memory or connection.settings.url.startswith("memory://")
+        slice_seconds = 0.0 if inside else BLOCKING_SLICE
+        return self._run(operations.blocking_pop(self.scope(), names, timeout, slice_seconds))
 
     def llen(self, key: object) -> int:
         """The length of a list."""
-        return int(self._raw(0, "LLEN", key))
+        return self._raw(0, int, "LLEN", key)
 
     def lrange(self, key: object, start: int, stop: int) -> list[bytes]:
         """Some values of a list, both ends included."""
-        return list(self._raw([], "LRANGE", key, start, stop))
+        return self._raw([], list, "LRANGE", key, start, stop)
 
     def ltrim(self, key: object, start: int, stop: int) -> bool:
         """Keep some values of a list, both ends included, and drop the rest."""
-        return bool(self._raw(False, "LTRIM", key, start, stop))
+        return self._raw(False, bool, "LTRIM", key, start, stop)
 
     def sadd(self, name: object, *values: Any) -> int:
         """Put members into a set; how many were new."""
-        return int(self._raw(0, "SADD", name, *values))
+        return self._raw(0, int, "SADD", name, *values)
 
     def srem(self, name: object, *values: Any) -> int:
         """Take members out of a set; how many were in it."""
-        return int(self._raw(0, "SREM", name, *values))
+        return self._raw(0, int, "SREM", name, *values)
 
     def sismember(self, name: object, value: Any) -> bool:
         """Whether a set has a member."""
-        return bool(self._raw(False, "SISMEMBER", name, value))
+        return self._raw(False, bool, "SISMEMBER", name, value)
 
     def spop(self, name: object) -> bytes | None:
         """Take a random member out of a set; None where it is empty."""
-        popped: bytes | None = self._raw(None, "SPOP", name)
-        return popped
+        return self._raw(None, operations.bytes_or_none, "SPOP", name)
 
     def srandmember(self, name: object, count: int | None = None) -> Any:
         """A random member of a set, or a list of `count` of them."""
         if count is None:
-            return self._raw(None, "SRANDMEMBER", name)
-        return list(self._raw([], "SRANDMEMBER", name, count))
+            return self._raw(None, operations.bytes_or_none, "SRANDMEMBER", name)
+        return self._raw([], list, "SRANDMEMBER", name, count)
 
     def smembers(self, name: object) -> set[bytes]:
         """All members of a set."""
-        return set(self._raw((), "SMEMBERS", name))
+        return self._raw(set(), set, "SMEMBERS", name)
 
     # --- running operations ---------------------------------------------------------------------------------------
 
@@ -399,25 +397,35 @@ class RedisWrapper:
 
     def _scope_with(self, local: LocalCache | None) -> Scope:
         connection = self.connection
-        return Scope(connection.codec, connection.stats, connection.generations, local)
+        return Scope(connection.codec, connection.stats, connection.generations, local, flights=connection.flights)
 
-    def _raw(self, default: Any, command: str, key: object, *arguments: Any, shared: bool = False) -> Any:
-        return self._run(operations.raw(self.scope(), default, command, self.make_key(key, shared=shared), *arguments))
+    # Every method ends by returning what `_run` returns: `aio` runs the same methods, and awaits what that stands for.
+
+    def _raw(
+        self, default: T, convert: Callable[[Any], T], command: str, key: object, *arguments: Any, shared: bool = False
+    ) -> T:
+        name = self.make_key(key, shared=shared)
+        return self._run(operations.raw(self.scope(), default, convert, command, name, *arguments))
 
     def _run(self, steps: Steps[T]) -> T:
         return run(steps, self.connection)
 
 
 def run(steps: Steps[T], connection: Connection) -> T:
-    """Run an operation on a connection, blocking, and return its result."""
+    """Run an operation on a connection, blocking, and return its result.
+
+    Whatever an effect raises, the operation sees at its ``yield``, and it may ask for more before it lets it pass.
+    """
     raised: BaseException
     try:
         effect = next(steps)
         while True:
             try:
                 answer = _perform(effect, connection)
-            except CacheUnavailable as error:
-                effect = steps.throw(error)
+            except BaseException as error:  # KeyboardInterrupt too: the operation may hold a lease, or be half done
+                # Without this frame, which the way out through the operation adds: each shows once in a traceback.
+                below = error.__traceback__.tb_next if error.__traceback__ is not None else None
+                effect = steps.throw(error.with_traceback(below))
             else:
                 effect = steps.send(answer)
     except StopIteration as stop:
@@ -432,10 +440,12 @@ def run(steps: Steps[T], connection: Connection) -> T:
 
 
 def _perform(effect: Effect, connection: Connection) -> Any:
+    if isinstance(effect, Pipeline):
+        return connection.perform(effect)
     if isinstance(effect, Compute):
         return _compute(effect, connection)
     if isinstance(effect, Pause):
-        return time.sleep(effect.seconds)
+        return time.sleep(effect.seconds) if effect.until is None else effect.until.wait(effect.seconds)
     if isinstance(effect, Owe):
         return connection.owe(effect)
     return connection.perform(effect)

@@ -38,11 +38,32 @@ def get_cached_doc(doctype: str, name: str | int | Mapping[str, Any] | None = No
     Raises:
         DoesNotExistError: there is no such document or DocType.
     """
+    return _cached_doc(doctype, name, None)
+
+
+def copied_doc(doctype: str, name: str | int | None, scope: Scope) -> tuple[Document, bool]:
+    """The same, from a copy in this process if there is one; and whether there was.
+
+    Args:
+        doctype: the DocType.
+        name: the document's name; None for a single DocType.
+        scope: with the copies, if there can be any.
+
+    Raises:
+        DoesNotExistError: there is no such document or DocType.
+    """
+    entries = current_transaction().changes.coherence.log.entries
+    entry = entries + keys.encode(as_logged((doctype, _name(doctype, name))))
+    was_here = scope.copies is not None and scope.copies.find(entry) is not None
+    return _cached_doc(doctype, name, scope), was_here
+
+
+def _cached_doc(doctype: str, name: str | int | Mapping[str, Any] | None, scope: Scope | None) -> Document:
     name = _name(doctype, name)
     transaction = current_transaction()
     if transaction.changes.has_touched(doctype, name):
         return Document.from_fields(load_document(transaction, doctype, name))
-    fields = as_fields(_read(transaction, doctype, name))
+    fields = as_fields(_read(transaction, doctype, name, scope or transaction.changes.coherence.scope()))
     if fields is None:  # something else lies under the document's key
         fields = _load(transaction, doctype, name, transaction.changes.reading)
     return Document.from_fields(fields)
@@ -123,7 +144,7 @@ def _stored_name(transaction: Transaction, doctype: str, name: str) -> str:
     return name if found is None else str(found)
 
 
-def _read(transaction: Transaction, doctype: str, name: str) -> Any:
+def _read(transaction: Transaction, doctype: str, name: str, scope: Scope) -> Any:
     changes, settings = transaction.changes, transaction.settings
     coherence = changes.coherence
 
@@ -132,11 +153,11 @@ def _read(transaction: Transaction, doctype: str, name: str) -> Any:
 
     if settings.bench is not None:
         # A Frappe site's own cache: Frappe's processes do not tell us what they change, so nothing is stored there.
-        value = coherence.run(_find_as_frappe_does(coherence.scope(), coherence.log, doctype, name))
+        value = coherence.run(_find_as_frappe_does(scope, coherence.log, doctype, name))
         return load_now(None) if value is MISS else value
     return coherence.run(
         operations.read_document(
-            coherence.scope(),
+            scope,
             coherence.log,
             as_logged((doctype, name)),
             load_now,

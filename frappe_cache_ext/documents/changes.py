@@ -55,7 +55,7 @@ class Coherence:
         """What operations work with, here and now."""
         connection, request = self.connection, current_request()
         local = None if request is None else request.cache
-        return Scope(connection.codec, connection.stats, connection.generations, local)
+        return Scope(connection.codec, connection.stats, connection.generations, local, flights=connection.flights)
 
 
 def _checking(found: weakref.ref[Coherence]) -> Callable[[], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -269,6 +270,17 @@ class TestExpiry:
 
 
 class TestClearing:
+    def test_one_call_is_forgotten_whatever_the_request_remembers(self, cache: RedisWrapper) -> None:
+        add(1, 2)  # this request knows the function's generation now
+        (generation,) = [name for name in cache.get_keys() if name.endswith(b"add::generation")]
+        cache.redis.set(generation, pickle.dumps("another"))  # somebody else clears it
+        with context.request():
+            add(1, 2)
+        add.invalidate(1, 2)
+        with context.request():
+            add(1, 2)
+        assert CALLS == [(1, 2)] * 3
+
     def test_exactly_this_function(self, cache: RedisWrapper) -> None:
         add(1, 2)
         echo(1)
