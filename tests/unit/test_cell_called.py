@@ -1,0 +1,57 @@
+"""Which code behind a function counts when it is cached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from frappe_cache_ext.cells.called import Called
+
+SOURCE = """
+LIMIT = 3
+calls = []
+def inner(x):
+    return x * LIMIT
+class Scale:
+    def by(self, x):
+        return inner(x)
+def outer(x):
+    global total
+    total = x
+    calls.append(x)
+    return Scale().by(x)
+"""
+
+
+def names(source: str = SOURCE) -> dict[str, Any]:
+    made: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, "<cell>", "exec"), made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("x * LIMIT", "x + LIMIT"), ("LIMIT = 3", "LIMIT = 4"), ("inner(x)\n", "inner(x) + 1\n")]
+)
+def test_helpers_their_helpers_and_constants_count(old: str, new: str) -> None:
+    one, other = names(), names(SOURCE.replace(old, new))
+    assert Called(one["outer"]).digest() == Called(names()["outer"]).digest()
+    assert Called(one["outer"]).digest() != Called(other["outer"]).digest()
+
+
+def test_a_helper_that_is_defined_anew_is_noticed() -> None:
+    here = names()
+    called = Called(here["outer"])
+    before = called.digest()
+    assert called.digest() == before
+    here["inner"] = names(SOURCE.replace("x * LIMIT", "x - LIMIT"))["inner"]
+    assert called.digest() != before
+
+
+def test_data_and_what_the_function_sets_do_not_count() -> None:
+    here = names()
+    called = Called(here["outer"])
+    before = called.digest()
+    here["outer"](2)
+    assert (here["calls"], here["total"]) == ([2], 2)
+    assert called.digest() == before
