@@ -15,9 +15,10 @@ from typing import Any, Final, NoReturn
 
 from IPython.core import magic_arguments as declarations
 from IPython.core.error import UsageError
-from IPython.core.magic import line_magic, no_var_expand
+from IPython.core.magic import cell_magic, line_magic, no_var_expand
 
 from ..errors import CacheError, NotCacheable
+from .running import raised_by_body
 
 # IPython's module is not typed.
 argument: Any = declarations.argument
@@ -49,22 +50,25 @@ class MagicStopped(bdb.BdbQuit):
 
 
 def cache_magic(
-    *declared: Any, words: int | None = None, verbatim: bool = False
+    *declared: Any, words: int | None = None, verbatim: bool = False, cell: bool = False, name: str | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a method a line magic: its arguments parsed, ``--help`` answered, its errors told in one line.
+    """Make a method a magic: its arguments parsed, ``--help`` answered, its errors told in one line.
 
     Args:
         *declared: its arguments, in the order of its help.
         words: for a magic whose line ends with a Python expression, how many words stand before that. The method gets
             the local names as a second argument.
         verbatim: True where what looks like an option is none of the magic's.
+        cell: True for a cell magic; the method gets the cell below the line as a second argument.
+        name: what the magic is called, where it is not called as the method is.
     """
+    called = name
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
-        name = method.__name__
+        name = called or method.__name__
 
         @functools.wraps(method)
-        def run(self: Any, line: str, local_ns: dict[str, Any] | None = None) -> Any:
+        def run(self: Any, line: str, body: str = "", *, local_ns: dict[str, Any] | None = None) -> Any:
             parser: argparse.ArgumentParser = run.parser  # type: ignore[attr-defined]
             try:
                 tokens = _split(line, parser, words, verbatim)
@@ -72,22 +76,23 @@ def cache_magic(
                     print((run.__doc__ or "").removeprefix("::\n\n"), end="")
                     return None
                 given = parser.parse_args(tokens)
+                if cell:
+                    return method(self, given, body)
                 return method(self, given) if words is None else method(self, given, local_ns)
-            except UserError as error:
-                text, own = str(error), error.shown_by_tb
-            except UsageError as error:
-                text, own = f"%{name}: {error}. Usage: {usage_of(parser)}", None
             except Exception as error:
-                text, own = _told(error), None
+                # The user's own code, in a cell that the magic ran, may have raised any of these.
+                text = "" if raised_by_body(error) else _told(error, f"{'%' * cell}%{name}", parser)
                 if not text:
                     raise
+                own = error.shown_by_tb if isinstance(error, UserError) else None
             _stop(self.shell, text, own)
 
-        magic: Any = line_magic(run)
+        register: Any = cell_magic if cell else line_magic  # IPython's are not typed for names of one's own
+        magic: Any = register(name)(run)
         magic.needs_local_scope = words is not None
         for each in (*reversed(declared), argument("--help", "-h", action="store_true", help="Show this help.")):
             magic = each(magic)
-        magic = no_var_expand(_magic_arguments()(magic))
+        magic = no_var_expand(_magic_arguments("%" * cell + name)(magic))
         # Python 3.14 colours help where it thinks it sees a terminal; a docstring is read elsewhere, too.
         magic.parser.color = False
         # IPython marks an optional value for documentation tools.
@@ -98,12 +103,18 @@ def cache_magic(
     return decorate
 
 
-def _told(error: Exception) -> str:
-    """What is said about an error that is nobody's fault here; empty for one that is."""
+def _told(error: Exception, magic: str, parser: argparse.ArgumentParser) -> str:
+    """What is said about an error of the line's, or one that is nobody's fault here; empty for one that is."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, UsageError):
+        return f"{magic}: {error}. Usage: {usage_of(parser)}"
     if isinstance(error, NotCacheable):
         return f"not stored: {error} cannot be pickled"
-    if isinstance(error, CacheError):
-        return str(error)
+    return str(error) if isinstance(error, CacheError) else _told_by_redis(error)
+
+
+def _told_by_redis(error: Exception) -> str:
     redis = sys.modules.get("redis")
     if redis is not None and isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return f"the cache cannot be reached: {error}"
@@ -270,6 +281,19 @@ def seconds(text: str) -> float | None:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds greater than zero, nor none")
     return number
+
+
+def variables(text: str) -> tuple[str, ...]:
+    """Names of variables with commas between them.
+
+    Raises:
+        ArgumentTypeError: one of them is no name.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not name.isidentifier():
+            raise argparse.ArgumentTypeError(f"{name!r} is not a name of a variable; write a,b")
+    return names
 
 
 KEY: Final = argument("key", metavar="KEY", help="The key; in quotes if it holds a space.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import re
 import shlex
@@ -28,7 +29,8 @@ MOST: Final = 300
 _LEASE_ENDING: Final = keys.decode(LEASE_MARK)
 """How the names of leases end, which are no keys of anybody's."""
 
-_LINE: Final = re.compile(r"^\s*(?:[\w.,\s]+=\s*(?=%))?%?(cache_\w+|cached|redis)\s+(.*)$", re.DOTALL)
+_LINE: Final = re.compile(r"^\s*(?:[\w.,\s]+=\s*(?=%))?%?(cache_\w+|cached\w*|redis)\s+(.*)$", re.DOTALL)
+_CELL_LINE: Final = re.compile(r"^%%(cached)\s+(.*)$")  # and nothing of the lines below
 _LAST_WORD: Final = re.compile(
     r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*(?:"(?:[^"\\]|\\.)*|'[^']*)?$""", re.DOTALL
 )
@@ -61,14 +63,17 @@ def make_matcher(shell: Any) -> Callable[[CompletionContext], SimpleMatcherResul
     # Before the others: these lines are no Python, and what they take them for need not be worked out.
     @context_matcher(identifier="frappe_cache_ext", priority=100)  # type: ignore[untyped-decorator]
     def cache_matcher(given: CompletionContext) -> SimpleMatcherResult:
-        found = _LINE.match(given.text_until_cursor)
-        magic = found and shell.magics_manager.magics["line"].get(found[1])
+        of_cell = _CELL_LINE.match(given.text_until_cursor)
+        found = of_cell or _LINE.match(given.text_until_cursor)
+        magic = found and shell.magics_manager.magics["cell" if of_cell else "line"].get(found[1])
         parser = getattr(magic, "parser", None)
         if not found or parser is None:
             return SimpleMatcherResult(completions=[])
         last = _LAST_WORD.search(found[2])
         word = last[0] if last else ""
         spot = _spot(found[1], parser, _words(found[2][: len(found[2]) - len(word)]))
+        if of_cell and not word.startswith("-"):
+            return SimpleMatcherResult(completions=[])
         if spot.kind == "expression" and not word.startswith("--"):
             return _names(found[2], shell.user_ns)
         try:
@@ -158,7 +163,8 @@ def _names(text: str, user_ns: Iterable[str]) -> SimpleMatcherResult:
 
 
 def _options(parser: Any) -> list[str]:
-    return sorted(name for name in parser._option_string_actions if name.startswith("--"))
+    actions = parser._option_string_actions.items()
+    return sorted(name for name, action in actions if name.startswith("--") and action.help != argparse.SUPPRESS)
 
 
 # --- asking the server --------------------------------------------------------------------------------------------

@@ -1,20 +1,13 @@
-"""Python expressions that stand in a magic's line: their value, and what it depends on."""
+"""Python expressions that stand in a magic's line, and their value."""
 
 from __future__ import annotations
 
 import ast
-import builtins
-import dis
-import functools
-import inspect
 import types
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-from ..fingerprint import digest
 from .arguments import UserError
-
-_READS: Final = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
 
 
 def evaluate(source: str, shell: Any, local_ns: Mapping[str, Any] | None = None) -> Any:
@@ -87,66 +80,3 @@ def _in_one_line(error: Exception, code: types.CodeType) -> str:
     if isinstance(error, NameError) and code.co_filename == f"<{error.name}>":
         return f"{line} (a text stands in quotes: {error.name!r})"
     return line
-
-
-# --- what a value depends on --------------------------------------------------------------------------------------
-
-
-def expression_digest(source: str, code: types.CodeType, names: Mapping[str, Any]) -> str:
-    """A digest of an expression and of all that its value depends on, as far as that can be known beforehand.
-
-    That is the expression, layout and comments aside; the values of the names it reads; and for each function or class
-    among these that was defined in the notebook, the values of the names that this one reads, and so on.
-
-    Args:
-        source: the expression.
-        code: its code.
-        names: the names it can read, by value.
-
-    Raises:
-        NotCacheable: a value has no content that could be told apart from another's.
-    """
-    parts: dict[str, tuple[str, ...]] = {}
-    waiting = list(_names_read(code))
-    while waiting:
-        name = waiting.pop()
-        if name in parts or (name not in names and hasattr(builtins, name)):
-            continue
-        if name not in names:
-            parts[name] = ()  # it fails when the expression runs, or the branch that reads it does not
-            continue
-        functions = [function for function in _functions_in(names[name]) if function.__module__ == "__main__"]
-        # Of a function behind a wrapper, such as that of lru_cache, the wrapper has nothing but the name.
-        parts[name] = (digest(names[name], name), *(digest(function, name) for function in functions))
-        for function in functions:
-            waiting += _names_read(function.__code__)
-    return digest([ast.unparse(ast.parse(source.strip(), mode="eval")), sorted(parts.items())])
-
-
-def _names_read(code: types.CodeType) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _READS:
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names_read(constant)
-
-
-def _functions_in(value: Any) -> Iterator[types.FunctionType]:
-    """The functions that run when a value is called or one of its methods is."""
-    while isinstance(value, functools.partial):
-        value = value.func
-    if isinstance(value, types.MethodType):
-        value = type(value.__self__)
-    elif hasattr(value, "__wrapped__"):
-        value = inspect.unwrap(value)
-    if isinstance(value, types.FunctionType):
-        yield value
-        return
-    kind = value if isinstance(value, type) else type(value)
-    if kind.__module__ != "__main__":
-        return
-    for member in vars(kind).values():
-        function = getattr(member, "__func__", getattr(member, "fget", member))
-        if isinstance(function, types.FunctionType):
-            yield function

@@ -6,10 +6,11 @@ import importlib
 from typing import Any
 
 from .. import context, shim
+from .cell_magics import CellMagics
 from .completion import make_matcher
 from .document_magics import DocumentMagics
-from .expression_magics import ExpressionMagics
 from .magics import CacheMagics
+from .running import AwaitTransformer
 from .server_magics import ServerMagics
 
 
@@ -33,17 +34,21 @@ class _Loaded:
         self.ipython = ipython
         self.cells = _Cells()
         self.matcher = make_matcher(ipython)
+        self.awaits = AwaitTransformer()
         self.frappe, real = _frappe()
         magics = CacheMagics(self.frappe if real else None, shell=ipython)
-        others = (ServerMagics, DocumentMagics, ExpressionMagics)
-        self.magics = (magics, *(kind(magics, shell=ipython) for kind in others))
+        self.cell_magics = CellMagics(magics, shell=ipython)
+        others = (ServerMagics, DocumentMagics)
+        self.magics = (magics, self.cell_magics, *(kind(magics, shell=ipython) for kind in others))
         # What these names meant before, in a shell where somebody else had defined them.
-        registered = ipython.magics_manager.magics["line"]
+        registered = ipython.magics_manager.magics
         self.hidden = {
-            name: registered[name] for part in self.magics for name in part.magics["line"] if name in registered
+            kind: {name: found[name] for part in self.magics for name in part.magics[kind] if name in found}
+            for kind, found in registered.items()
         }
         ipython.register_magics(*self.magics)
         ipython.Completer.custom_matchers.append(self.matcher)
+        self.awaits.install(ipython)
         ipython.events.register("pre_run_cell", self.cells.begin)
         ipython.events.register("post_run_cell", self.cells.end)
         self.pushed = {} if "frappe" in ipython.user_ns else {"frappe": self.frappe}
@@ -60,15 +65,19 @@ class _Loaded:
         ipython.events.unregister("pre_run_cell", self.cells.begin)
         ipython.events.unregister("post_run_cell", self.cells.end)
         ipython.Completer.custom_matchers.remove(self.matcher)
+        self.awaits.remove(ipython)
+        self.cell_magics.auto.turn_off()
         manager = ipython.magics_manager
         for part in self.magics:
-            for name, function in part.magics["line"].items():
-                # Another extension may have taken the name since.
-                if manager.magics["line"].get(name) == function:
-                    del manager.magics["line"][name]
+            for kind, functions in part.magics.items():
+                for name, function in functions.items():
+                    # Another extension may have taken the name since.
+                    if manager.magics[kind].get(name) == function:
+                        del manager.magics[kind][name]
             manager.registry.pop(type(part).__name__, None)
             ipython.configurables[:] = [other for other in ipython.configurables if other is not part]
-        manager.magics["line"].update(self.hidden)
+        for kind, functions in self.hidden.items():
+            manager.magics[kind].update(functions)
         shim.uninstall()
 
 

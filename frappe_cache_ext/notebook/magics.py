@@ -30,6 +30,7 @@ class CacheMagics(Magics):
     cached_ttl = Float(
         3600.0, allow_none=True, min=0, help="Seconds for which %cached keeps a value; None for ever."
     ).tag(config=True)
+    cell_max_bytes = Int(1 << 30, min=1, help="Bytes of the largest cell that %%cached stores.").tag(config=True)
     quiet = Bool(False, help="Say nothing about what was done; errors are said all the same.").tag(config=True)
     max_rows = Int(50, min=1, help="How many rows a table shows.").tag(config=True)
 

@@ -6,8 +6,11 @@ from typing import Any
 
 from .. import context, keys
 from ..codec import Codec
+from ..connections import Connection, connection_for
 from ..effects import Pipeline
 from ..errors import MISS, CacheUnavailable
+from ..operations import Scope
+from ..settings import Settings
 from .arguments import UserError
 
 
@@ -31,6 +34,17 @@ class Target:
         """Turns the bytes of values into something that can be shown."""
         codec: Codec = self.cache.connection.codec
         return codec
+
+    @property
+    def connection(self) -> Connection:
+        """The server, as operations reach it."""
+        connection: Connection = self.cache.connection
+        return connection
+
+    def cell_scope(self) -> Scope:
+        """What operations on cells work with: nothing of them is held for the request."""
+        connection = self.connection
+        return Scope(connection.codec, connection.stats, connection.generations)
 
     @property
     def site(self) -> str:
@@ -116,6 +130,18 @@ class RealFrappe(Target):
     def client(self) -> Any:
         """The client of redis-py, which Frappe's wrapper itself is."""
         return self.cache
+
+    @property
+    def connection(self) -> Connection:
+        """The same server, as operations reach it.
+
+        Raises:
+            CacheUnavailable: Frappe's configuration names none.
+        """
+        url = (getattr(self.frappe.local, "conf", None) or {}).get("redis_cache")
+        if not url:
+            raise CacheUnavailable("Frappe's configuration names no redis_cache")
+        return connection_for(Settings.load(site=self.site, url=url))
 
     @property
     def codec(self) -> Codec:

@@ -20,6 +20,7 @@ from jupyter_client.manager import KernelManager
 from traitlets.config import Config
 
 from frappe_cache_ext.notebook import extension
+from tests.support import kernel_address
 
 ROOT = Path(__file__).parents[2]
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -124,7 +125,7 @@ class Kernel:
     """A real kernel, spoken to as JupyterLab speaks to it."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.manager = KernelManager()
+        self.manager = KernelManager(**kernel_address())
         # Over TCP a kernel says on its own stderr that others could listen; a test is a short-lived thing.
         self.manager.start_kernel(
             env=os.environ | environment | {"PYTHONPATH": str(ROOT)},

@@ -110,7 +110,10 @@ class TestOptions:
             ("%cache_set k 1 --t", ["--ttl"]),
             ("%cache_get --s", ["--shared"]),
             ("%cached f(3) --r", ["--refresh"]),
-            ("%cached --", ["--help", "--refresh", "--ttl"]),
+            ("%cached --re", ["--refresh"]),
+            ("%cached --a", []),
+            ("%%cached --i", ["--if", "--ignore"]),
+            ("%%cached name --wai", ["--wait"]),
             ("%cache_connect --", ["--bench", "--help", "--site"]),
             ("%cache_clear --d", ["--doctype"]),
             ("%cache_stats --", ["--help"]),
@@ -158,6 +161,7 @@ class TestTrouble:
         assert tab("%cache_get c") == []
         assert connections.current_connection().down is None  # nobody has asked for anything yet
 
+    @pytest.mark.timing
     def test_a_server_that_hangs(
         self, shell: Shell, tab: Callable[[str], list[str]], redis_server: RedisServer
     ) -> None:
