@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from . import checks as check
 from . import timing
-from .lesson import make_sites, predict, start, work
+from .lesson import make_sites, start, work
+from .shell import predict
 
 __all__ = ["check", "make_sites", "predict", "start", "timing", "work"]

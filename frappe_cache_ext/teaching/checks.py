@@ -3,7 +3,8 @@
 Those about values (`values`) look at the notebook's own cache. Those about functions (`functions`) call them on a cache
 that is made for the check, as often as it takes, and leave no trace. Each returns a `Verdict`, and none raises.
 
-Those about documents (`document_checks`, `race_checks`) are loaded by the first use: they need SQLAlchemy.
+Those about documents (`document_checks`, `race_checks`) are loaded by the first use: they need SQLAlchemy. So are those
+about cells under ``%%cached`` (`cell_checks`), which need IPython.
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ from .values import deleted, field_deleted, hash_field, ttl_expires, value_store
 from .verdict import Verdict
 
 if TYPE_CHECKING:
+    from .cell_checks import comes_back, hears_of, names_cause
+    from .copy_checks import drops_when_told, gains_from_copies
     from .document_checks import nobody_pays_old_price, read_from_cache
-    from .race_checks import goes_stale, guards
+    from .race_checks import goes_stale, guards, spares
 
 _HOMES: Final = {
+    "comes_back": "cell_checks",
+    "drops_when_told": "copy_checks",
+    "gains_from_copies": "copy_checks",
     "goes_stale": "race_checks",
     "guards": "race_checks",
+    "hears_of": "cell_checks",
+    "names_cause": "cell_checks",
     "nobody_pays_old_price": "document_checks",
     "read_from_cache": "document_checks",
+    "spares": "race_checks",
 }
 
 __all__ = [
@@ -39,17 +48,23 @@ __all__ = [
     "answered_per_request",
     "asks_server",
     "cached_for",
+    "comes_back",
     "counts_once",
     "deleted",
+    "drops_when_told",
     "field_deleted",
+    "gains_from_copies",
     "goes_stale",
     "guards",
     "hash_field",
+    "hears_of",
     "key_is_unique",
     "names_call",
+    "names_cause",
     "never_stale",
     "nobody_pays_old_price",
     "read_from_cache",
+    "spares",
     "ttl_expires",
     "value_stored",
 ]

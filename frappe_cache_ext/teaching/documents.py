@@ -94,6 +94,7 @@ def sample_documents() -> None:
     # A database that the learner's settings name is not for exercises.
     settings = _with_database(context.current_settings(), _folder.new_file("lesson"))
     context.enter(settings)
+    current_connection().check()
     # What an earlier run of the cells left says nothing of this database, and would only keep it waiting.
     _forget_change_log(settings)
     sample_site(settings.site)
@@ -120,7 +121,7 @@ def _date_documents() -> None:
 def _forget_change_log(settings: Settings) -> None:
     with contextlib.suppress(Exception), context.visiting(settings):  # the server may have gone first
         connection = current_connection()
-        if connection.down is None:
+        if connection.is_open:
             connection.client.delete(change_log_name(settings.db_name))
 
 

@@ -18,6 +18,7 @@ from .. import context
 from ..clearing import clear_cache
 from ..connections import current_connection
 from ..settings import Settings
+from . import shell
 
 _TOKEN: Final = secrets.token_hex(4)
 """Tells this kernel's sites from those of every other learner, and every other kernel, on the same server."""
@@ -41,6 +42,7 @@ def start(notebook: str) -> None:
         ServerError: the embedded server cannot be started.
     """
     _enter_site(notebook)
+    shell.enter()
     print("Ready: this notebook has a cache of its own, and it is empty.")
 
 
@@ -54,15 +56,6 @@ def make_sites(*names: str) -> tuple[str, ...]:
     sites = tuple(_enter_site(name) for name in names)
     context.enter(current)
     return sites
-
-
-def predict() -> None:
-    """Begin a cell whose outcome the learner says before running it.
-
-    A notebook is stored with such a cell's outputs hidden, but JupyterLab shows the first line of what it hides: this
-    one, which gives nothing away.
-    """
-    print("Compare with your prediction:")
 
 
 def _enter_site(name: str) -> str:
@@ -84,7 +77,7 @@ def _clear_started() -> None:
         warnings.simplefilter("ignore")
         for settings in _started:
             with context.visiting(settings):
-                if current_connection().down is None:
+                if current_connection().is_open:  # not to start a server for it
                     clear_cache()
     _started.clear()
 
@@ -102,19 +95,25 @@ def trial() -> Iterator[Any]:
     cache knows nothing of it.
     """
     settings = dataclasses.replace(context.current_settings(), url=_TRIAL_URL, secret=None, site="trial", db_name="")
-    unpaid = _unpaid.set(True)
-    try:
-        with context.visiting(settings):
-            client = current_connection().client
-            client.flushall()
-            yield client
-    finally:
-        _unpaid.reset(unpaid)
+    with unpaid(), context.visiting(settings):
+        client = current_connection().client
+        client.flushall()
+        yield client
 
 
 # --- work that is counted -----------------------------------------------------------------------------------------
 
 _unpaid: contextvars.ContextVar[bool] = contextvars.ContextVar("teaching_unpaid", default=False)
+
+
+@contextlib.contextmanager
+def unpaid() -> Iterator[None]:
+    """Run a block in which no work takes time, though it is counted."""
+    token = _unpaid.set(True)
+    try:
+        yield
+    finally:
+        _unpaid.reset(token)
 
 
 class _Counter:
@@ -126,6 +125,20 @@ class _Counter:
 _counter: Final = _Counter()
 
 
+_witness: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar("teaching_witness", default=None)
+
+
+@contextlib.contextmanager
+def witnessed() -> Iterator[list[float]]:
+    """Take down the work that this thread does in a block, each by its seconds."""
+    seen: list[float] = []
+    token = _witness.set(seen)
+    try:
+        yield seen
+    finally:
+        _witness.reset(token)
+
+
 def work(seconds: float = 1) -> None:
     """Stand for an expensive computation: take some time, and be counted.
 
@@ -134,6 +147,9 @@ def work(seconds: float = 1) -> None:
     """
     with _counter.lock:
         _counter.count += 1
+    witness = _witness.get()
+    if witness is not None:
+        witness.append(seconds)
     if not _unpaid.get():
         time.sleep(seconds)
 

@@ -92,3 +92,31 @@ def guards(answer: Any) -> str:
             more = "needs less" if guard == "lease" else "gets past leases"
             raise NotYet(f"The race {race!r} {more}.", why)
     return "Right: leases stop the late store, and it takes the change log for the other two."
+
+
+_SPARES: Final = {
+    "cold": ("lease", "there is nothing old to hand out yet, and no time to be early for."),
+    "expired": ("stale", "a lease lets one compute and the others wait; something old could be handed out meanwhile."),
+    "first": ("early", "to meet no expired result at all, it has to be computed before its time is over."),
+}
+"""For each complaint what helps with the least, and what shows that."""
+
+
+@check
+def spares(answer: Any) -> str:
+    """The answer says for each complaint about stampedes what helps.
+
+    Args:
+        answer: ``"lease"``, ``"stale"`` or ``"early"`` by complaint.
+    """
+    if not isinstance(answer, Mapping) or set(answer) != set(_SPARES):
+        raise NotYet("The answer is no dictionary of the three complaints.", f"its keys are {listed(list(_SPARES))}.")
+    for complaint, (helps, why) in _SPARES.items():
+        given = answer[complaint]
+        if given is None or given is Ellipsis:
+            raise NotYet(f"There is no answer yet for {complaint!r}.", "'lease', 'stale' or 'early'.")
+        if given not in ("lease", "stale", "early"):
+            raise NotYet(f"{given!r} is none of the three.", "'lease', 'stale' or 'early'.")
+        if given != helps:
+            raise NotYet(f"{given!r} is not what {complaint!r} needs.", why)
+    return "Right: a lease for a cold key, stale= for those who would wait, early= for the one who would compute."

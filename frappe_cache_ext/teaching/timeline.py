@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from .plots import INK, Picture
 
@@ -43,6 +43,9 @@ class Moment:
 class Scene:
     """A race that was run.
 
+    Attributes:
+        lanes: what the two lowest lanes are called.
+
     Args:
         title: what the actors raced for.
         actors: their names.
@@ -50,6 +53,8 @@ class Scene:
         cached: what the cache holds at the end; None for nothing.
         stored: what is committed at the end.
     """
+
+    lanes: ClassVar[tuple[str, str]] = ("cache", "database")
 
     def __init__(
         self, title: str, actors: tuple[str, ...], moments: Sequence[Moment], cached: Any, stored: Any
@@ -96,7 +101,7 @@ class Scene:
         print(repr(self))
 
     def _table(self) -> str:
-        rows = [("", *self.actors, "cache", "database")]
+        rows = [("", *self.actors, *self.lanes)]
         for number, moment in enumerate(self.moments, 1):
             lanes = [moment.text if moment.actor == actor else "" for actor in self.actors]
             rows.append((str(number), *lanes, moment.cached + (" ✗" if moment.is_wrong else ""), moment.stored))
@@ -110,9 +115,10 @@ class Scene:
         """The picture in words."""
         steps = "; ".join(f"{moment.actor} {moment.text}" for moment in self.moments)
         wrong = [number for number, moment in enumerate(self.moments, 1) if moment.is_wrong]
-        end = f"From step {wrong[0]} on the cache's lane is red" if wrong else "The cache's lane is never red"
+        lane = self.lanes[0]
+        end = f"From step {wrong[0]} on the {lane}'s lane is red" if wrong else f"The {lane}'s lane is never red"
         if wrong and len(wrong) != len(self.moments) - wrong[0] + 1:
-            end = f"The cache's lane is red in step {', '.join(map(str, wrong))}"
+            end = f"The {lane}'s lane is red in step {', '.join(map(str, wrong))}"
         verdict = self.verdict.removeprefix("✗ ")
         return f"Timeline of a race for {self.title}, one lane for each actor: {steps}. {end}. {verdict}"
 
@@ -131,7 +137,7 @@ def draw(scene: Scene) -> Picture:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     from matplotlib.figure import Figure  # noqa: PLC0415  (only those who draw pay for it)
 
-    lanes = [*scene.actors, "cache", "database"]
+    lanes = [*scene.actors, *scene.lanes]
     width, height = 9.0, 0.35 + 0.62 * len(lanes)
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()

@@ -49,18 +49,29 @@ class NotYet(Exception):
 
 
 def check(function: Callable[P, str]) -> Callable[P, Verdict]:
-    """Make a check of a function that returns what is right now, or raises `NotYet`."""
+    """Make a check of a function that returns what is right now, or raises `NotYet`; it shows no warnings."""
+    told = check_of_cell(function)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Verdict:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                verdict = Verdict(True, f"✓ {function(*args, **kwargs)}")
-            except NotYet as error:
-                verdict = Verdict(False, str(error))
-            except Exception as error:  # whatever the learner's code raises
-                verdict = Verdict(False, _explain(error))
+            return told(*args, **kwargs)
+
+    return checked
+
+
+def check_of_cell(function: Callable[P, str]) -> Callable[P, Verdict]:
+    """The same, the filters of warnings left alone: they belong to what a cell under ``%%cached`` depends on."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+        try:
+            verdict = Verdict(True, f"✓ {function(*args, **kwargs)}")
+        except NotYet as error:
+            verdict = Verdict(False, str(error))
+        except Exception as error:  # whatever the learner's code raises
+            verdict = Verdict(False, _explain(error))
         print(verdict.text)
         return verdict
 

@@ -12,6 +12,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbval.plugin import get_sanitize_patterns
+from traitlets.config import Config
+
+from tests.support import kernel_address
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
@@ -55,6 +58,21 @@ def check_lines(exercise: Any) -> str:
     return exercise.source[found.start() :]
 
 
+def asked_for(notebook: Any, exercise: Any) -> tuple[str, str]:
+    """The code that a learner works on, and the checks of what they made of it.
+
+    The code stands above the checks. Where it is under a cell magic, which takes all below it, it is the cell before.
+    """
+    checks = check_lines(exercise)
+    code = exercise.source.removesuffix(checks)
+    return code or around(notebook, exercise)[0].source, checks
+
+
+def as_cells(code: str, checks: str, exercise: Any) -> list[str]:
+    """An answer and its checks, as the exercise divides them into cells."""
+    return [code, checks] if exercise.source == checks else [f"{code}\n{checks}"]
+
+
 def as_text(outputs: list[Any]) -> str:
     """What a cell printed and showed, as nbval compares it."""
     parts = []
@@ -95,6 +113,7 @@ def _client() -> NotebookClient:
         nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")]),
         timeout=60,
         kernel_name="python3",
+        config=Config({"KernelManager": kernel_address()}),
         resources={"metadata": {"path": str(FOLDER)}},
     )
 

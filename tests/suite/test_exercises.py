@@ -11,8 +11,9 @@ from tests.suite.learner import (
     NAMES,
     ROOT,
     around,
+    as_cells,
     as_text,
-    check_lines,
+    asked_for,
     code_cells,
     learner,
     read,
@@ -50,6 +51,11 @@ def inside(line: str) -> Answer:
     return lambda source: f"{source.rstrip()}\n    {line}\n"
 
 
+def last_line(line: str) -> Answer:
+    """A line added at the end."""
+    return lambda source: f"{source.rstrip()}\n{line}\n"
+
+
 def store(arguments: str) -> Answer:
     return whole(f"frappe.cache.set_value({arguments})")
 
@@ -61,6 +67,11 @@ WRITER = ("writer changes", "writer commits", "writer deletes")
 
 def in_order(*steps: str) -> Answer:
     return whole(f"order = {list(steps)!r}")
+
+
+def spares(cold: str, expired: str, first: str) -> Answer:
+    answer = {"cold": cold, "expired": expired, "first": first}
+    return whole(f"answer = {answer!r}")
 
 
 def guards(late_store: str, old_snapshot: str, uncommitted: str) -> Answer:
@@ -220,6 +231,31 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
         ],
     },
+    "11_cached_cells": {
+        "exercise-1": [
+            (swap("%%cached words", "%%cached words --ignore log"), "--ignore is about what a cell reads"),
+            (swap("%%cached words", "%%cached words --vars log"), "--vars names what is kept, and 'log' cannot be"),
+            (swap("%%cached words", "%%cached words --vars wrods"), "what is to be kept is called 'words'"),
+            (last_line("log.close()"), "closed or not, 'log' still names it"),
+            (swap("%%cached words\n", ""), "The cell that sets 'words' is not under %%cached"),
+            (whole('%%cached words\nwords = {"tea": 3, "milk": 4}'), "leave the call of work(...) in it"),
+            (last_line("del log, words"), "There is no 'words' after the cell"),
+        ],
+        "exercise-2": [
+            (whole("answer = 4"), "the name is asked for, not the value"),
+            (whole('answer = "packed()"'), "packed() is what it was, to the letter"),
+            (whole('answer = "RATE"'), "'RATE' is what it was: 0.25"),
+            (whole('answer = "wrapping"'), "capital letters from small ones"),
+            (whole('answer = "TAX"'), "The notebook has no 'TAX'"),
+        ],
+        "exercise-3": [
+            (swap("%%cached price", "%%cached price --refresh"), "--refresh runs the cell whatever is stored"),
+            (swap("%%cached price", "%%cached price --if False"), "--if says when the cell is cached at all"),
+            (swap("%%cached price", "%%cached price --version 2"), "of the next change it hears nothing again"),
+            (swap("%%cached price", "%%cached price --ttl 60"), "until then the old value is what everybody gets"),
+            (swap("%%cached price", "%%cached price --file price.txt"), "the file is called prices.txt"),
+        ],
+    },
     "12_races_and_stampedes": {
         "exercise-1": [
             (in_order(*WRITER, *READER), "the reader loads after the commit"),
@@ -235,6 +271,26 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (guards("lease", "log", "lease"), "a rollback deletes nothing"),
             (guards("lease", "log", "luck"), "'luck' is none of the two"),
             (whole('answer = "lease"'), "The answer is no dictionary of the three races"),
+        ],
+        "exercise-3": [
+            (spares("stale", "stale", "early"), "there is nothing old to hand out yet"),
+            (spares("lease", "lease", "early"), "something old could be handed out meanwhile"),
+            (spares("lease", "stale", "stale"), "it has to be computed before its time is over"),
+            (spares("lease", "stale", "luck"), "'luck' is none of the three"),
+            (whole('answer = "lease"'), "The answer is no dictionary of the three complaints"),
+        ],
+    },
+    "13_copies_in_the_process": {
+        "exercise-1": [
+            (whole("def hears(key):\n    mine.clear()\n"), "drop the copy of that key only"),
+            (whole("def hears(key):\n    del mine[key]\n"), "also of those without a copy here"),
+            (whole("def hears(key):\n    mine.pop(key, None)\n"), "what changed while the connection was lost"),
+            (whole("def hears(key):\n    mine[key] = None\n"), "None was stored"),
+        ],
+        "exercise-2": [
+            (whole('answer = "report"'), "each call has other arguments"),
+            (whole('answer = "seats_left"'), "a copy may be a moment behind"),
+            (whole('answer = "all"'), "'all' is none of the three"),
         ],
     },
 }
@@ -271,18 +327,17 @@ def test_every_exercise_tells_untouched_wrong_and_solved_apart(name: str) -> Non
             if "exercise" not in cell.metadata.get("tags", ()):
                 continue
             assert untouched == as_text(cell.outputs)
-            checks = check_lines(cell)
-            source = cell.source.removesuffix(checks)
+            source, checks = asked_for(notebook, cell)
             before = around(notebook, cell)[0]
             again = before.source if before.cell_type == "code" else AGAIN.get(name)
             assert len(WRONG[name][cell.id]) >= 1
             for wrong, hint in WRONG[name][cell.id]:
                 assert hint not in untouched
-                shown = pupil.run(f"{wrong(source)}\n{checks}")
+                shown = "".join(map(pupil.run, as_cells(wrong(source), checks, cell)))
                 assert "✗ " in shown, shown
                 assert hint in shown
                 if again is not None:
                     pupil.run(again)
-            solved = pupil.run(f"{solution_of(notebook, cell)}\n{checks}")
+            solved = "".join(map(pupil.run, as_cells(solution_of(notebook, cell), checks, cell)))
             assert "✗" not in solved, solved
             assert solved.count("✓ ") == checks.count("check."), solved

@@ -64,6 +64,8 @@ def test_the_notebooks_that_claim_a_speed_up_are_known() -> None:
         "04_a_cache_by_hand",
         "06_redis_cache",
         "09_the_requests_own_cache",
+        "11_cached_cells",
+        "13_copies_in_the_process",
     ]
 
 

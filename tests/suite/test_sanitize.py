@@ -22,6 +22,15 @@ SAMPLES = {
     "Wall time: 1.02 s": "Wall time: DURATION",
     "Wall time: 12.3 ms": "Wall time: DURATION",
     "Wall time: 1min 2s": "Wall time: DURATION",
+    "computed · 1.03 s": "computed · DURATION",
+    "computed · 812 ms · waited for kernel 4711 on host": "computed · DURATION · waited for kernel 4711 on host",
+    "cached · 2.31 s saved · 14.2 kB · 3 minutes ago": "cached · DURATION saved · SIZE · AGE",
+    "cached · 1 s saved · 850 B · just now · expires in 57 min": (
+        "cached · DURATION saved · SIZE · AGE · expires in 57 min"
+    ),
+    '<small style="opacity:0.65">cached · 3 min 20 s saved · 1 MB · 1 second ago</small>': (
+        '<small style="opacity:0.65">cached · DURATION saved · SIZE · AGE</small>'
+    ),
     "Wall time: 500 ns\nCompiler : 123 ms\nParser   : 120 ms\n42": "Wall time: DURATION\n42",
 }
 KEPT = (
@@ -29,6 +38,9 @@ KEPT = (
     "✗ 'offer' would be gone after 10 seconds, not after 10 minutes.\n  Hint: seconds.",
     '<img src="pictures/01_strings.svg" alt="Keys">',
     "Compilers are slow",
+    "not cached: door is a lock – end with del door, or name what to keep with --vars",
+    "computed once",
+    "first call: slow · second call: cached · >100x · computed once",
 )
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from tests.suite.learner import (
     FOLDER,
@@ -18,6 +19,7 @@ from tests.suite.learner import (
     PATHS,
     ROOT,
     around,
+    as_cells,
     as_text,
     check_lines,
     code_cells,
@@ -216,7 +218,7 @@ def test_predictions_hide_their_answers_until_they_are_asked_for(notebook: Any) 
         assert re.fullmatch(r"<details>\n<summary>Answer</summary>\n\n.+\n\n</details>", answer.source, re.DOTALL)
         assert cell.metadata.jupyter.outputs_hidden is True
         # JupyterLab shows the first line of what it hides.
-        assert cell.source.startswith("predict()\n"), cell.id
+        assert cell.source.startswith(("predict()\n", "%%predict\n%%")), cell.id
         first, _, rest = as_text(cell.outputs).partition("\n")
         assert first == "Compare with your prediction:", cell.id
         assert rest.strip(), cell.id
@@ -231,7 +233,8 @@ def test_exercises_are_shipped_unsolved_with_a_check_and_a_solution(notebook: An
         after = around(notebook, cell)[1]
         assert after.source.startswith("<details>\n<summary>Solution</summary>\n\n```python\n")
         assert after.source.endswith("\n```\n\n</details>")
-        ast.parse(solution_of(notebook, cell) + "\n" + check_lines(cell))
+        for part in as_cells(solution_of(notebook, cell), check_lines(cell), cell):
+            ast.parse(TransformerManager().transform_cell(part))
         shown = as_text(cell.outputs)
         assert shown.startswith("✗ "), cell.id
         assert shown.count("✗ ") == shown.count("  Hint: ") == check_lines(cell).count("check."), cell.id

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib import image
 
-from frappe_cache_ext import context
+from frappe_cache_ext import context, server
 from frappe_cache_ext.caching import redis_cache, request_cache
 from frappe_cache_ext.connections import current_connection
 from frappe_cache_ext.errors import MISS
@@ -45,6 +46,7 @@ def cached_by_hand(a: int, b: int) -> int:
 # --- timing -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 class TestDemo:
     LINE = "first call: slow · second call: cached · >10x · computed once"
 
@@ -126,6 +128,7 @@ class TestDemo:
             assert current_connection().stats.local_hits == before
 
 
+@pytest.mark.timing
 class TestCompare:
     def compare(self, slow: Callable[[], Any], fast: Callable[[], Any]) -> timing.Timing:
         return timing.compare(slow, fast, at_least=10, labels=("far", "near"), name="reading")
@@ -215,6 +218,19 @@ def test_a_notebook_begins_with_an_empty_site_of_its_own(
     cache.set_value("at the end", 1)
     lesson._clear_started()
     assert cache.get_keys() == []
+
+
+def test_at_the_end_no_server_is_started(tmp_path: Path) -> None:
+    home = tmp_path / "h"
+    code = (
+        "from pathlib import Path; from frappe_cache_ext import connections, server, teaching\n"
+        "from frappe_cache_ext.teaching import documents; teaching.start('x'); documents.sample_documents()\n"
+        f"connections.close_all(); server.stop(Path({str(home)!r}) / 'server')"
+    )
+    environment = {"FRAPPE_CACHE_HOME": str(home), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    run = [sys.executable, "-W", "error", "-c", code]
+    assert subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stderr == ""
+    assert not server.stop(home / "server")
 
 
 def test_two_kernels_have_two_sites_of_one_name() -> None:

@@ -1,0 +1,157 @@
+"""Many callers at once, drawn as a timeline: who computed, who waited, and who was answered at once."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .actors import crowd
+from .lesson import witnessed
+from .plots import COLOURS, INK, Picture
+
+_DOTS_PER_INCH: Final = 160
+_SHOWN_PER_INCH: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one caller met.
+
+    Attributes:
+        begun: when they called, in seconds of `time.perf_counter`.
+        ended: when they had their answer.
+        computed: whether they computed it.
+    """
+
+    begun: float
+    ended: float
+    computed: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Stampede:
+    """Calls that were made at the same moment.
+
+    Attributes:
+        name: the function's name.
+        calls: one for each caller.
+    """
+
+    name: str
+    calls: Sequence[Call]
+
+    @property
+    def computed(self) -> int:
+        """How many computed."""
+        return sum(call.computed for call in self.calls)
+
+    @property
+    def waited(self) -> int:
+        """How many waited for the one who computed."""
+        # Whoever computes stores the answer before they have it themselves, so the end tells nothing: half-time does.
+        half = min(((call.begun + call.ended) / 2 for call in self.calls if call.computed), default=math.inf)
+        return sum(not call.computed and call.begun < half < call.ended for call in self.calls)
+
+    @property
+    def at_once(self) -> int:
+        """How many were answered without either."""
+        return len(self.calls) - self.computed - self.waited
+
+    def __repr__(self) -> str:
+        return f"{len(self.calls)} callers: {self.computed} computed, {self.waited} waited, {self.at_once} at once"
+
+    def _ipython_display_(self) -> None:
+        """Nothing: as the last line of a cell it has shown itself already."""
+
+    @property
+    def alt(self) -> str:
+        """The picture in words."""
+        return (
+            f"Timeline of {len(self.calls)} calls of {self.name} at the same moment, one line for each caller: "
+            f"{self.computed} computed, {self.waited} waited for an answer, {self.at_once} got one at once."
+        )
+
+
+def stampede(function: Callable[[], Any], people: int = 50) -> Stampede:
+    """Let many call a function at the same moment, and show who computed and who waited.
+
+    Args:
+        function: what they call; its work is done by `work`.
+        people: how many they are.
+    """
+    calls: list[Call] = []
+    lock = threading.Lock()
+
+    def call() -> None:
+        begun = time.perf_counter()
+        with witnessed() as seen:
+            function()
+        ended = time.perf_counter()
+        with lock:
+            calls.append(Call(begun, ended, bool(seen)))
+
+    crowd(call, people)
+    result = Stampede(getattr(function, "__name__", "the function"), calls)
+    _show(result)
+    print(repr(result))
+    return result
+
+
+def _show(result: Stampede) -> None:
+    """The picture, where there is a notebook to show it in and matplotlib to draw it."""
+    try:
+        from IPython import get_ipython  # noqa: PLC0415  (the line is worth having without either)
+        from IPython.display import display  # noqa: PLC0415
+
+        if get_ipython() is not None:
+            display(draw(result))  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        print(f"(no picture: {error.name} is not installed)")
+
+
+def draw(result: Stampede) -> Picture:
+    """The picture of a stampede: time runs to the right, and each caller has a line.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    from matplotlib.figure import Figure  # noqa: PLC0415  (only those who draw pay for it)
+
+    width = 9.0
+    figure = Figure(figsize=(width, 3.2), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    first = min(call.begun for call in result.calls)
+    ordered = sorted(result.calls, key=lambda call: (not call.computed, call.ended))
+    for computed, colour, label in ((True, COLOURS[2], "computes"), (False, COLOURS[0], "waits")):
+        rows = [(row, call) for row, call in enumerate(ordered) if call.computed is computed]
+        if rows:
+            axes.barh(
+                [row for row, _ in rows],
+                [call.ended - call.begun for _, call in rows],
+                left=[call.begun - first for _, call in rows],
+                height=0.7,
+                color=colour,
+                label=label,
+            )
+    axes.set_ylim(len(ordered), -1)
+    axes.set_yticks([])
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds", color=INK, fontsize=11)
+    axes.set_ylabel(f"{len(ordered)} callers", color=INK, fontsize=12)
+    axes.tick_params(colors=INK, labelsize=11, length=3)
+    legend = axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=11)
+    for text in legend.get_texts():
+        text.set_color(INK)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(INK)
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", transparent=True, metadata={"Software": None})
+    return Picture(sink.getvalue(), result.alt, round(width * _SHOWN_PER_INCH))
