@@ -5,6 +5,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # Two targets asked for at once share one environment, so pip must not run twice in it.
 .NOTPARALLEL:
+# Tests start thousands of interpreters; each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if "$$python" -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo "$$python"; exit; fi; done; echo python3)
 
-# Test files are dealt out to this many processes, each file to one of them.
+# Test files are dealt out to this many processes, each file to one of them, and in their order: those of the folders that
+# come first take longest, and begun last they would keep one process busy while the others have nothing left to do.
 WORKERS ?= 2
 # More for pytest, such as PYTEST_ARGS='-x -k decorator'.
 PYTEST_ARGS ?=
@@ -43,13 +46,21 @@ demo: $(VENV)/.lab ## Show in the terminal what the cache does, with timings.
 notebooks: $(VENV)/.test ## Run every notebook and compare its outputs with the stored ones.
 	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope $(PYTEST_ARGS)
 
-# The notebooks run even when a test has failed: one run tells everything, and either failure is the target's.
+# All three run even when a test has failed: one run tells everything, and any failure is the target's.
 .PHONY: test
-test: $(VENV)/.test ## Run every test, then every notebook.
+test: $(VENV)/.test ## Run every test, those of short times by themselves, then every notebook.
 	@status=0; \
-	$(PYTEST) tests -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) || status=$$?; \
+	$(PYTEST) tests -m 'not timing' -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) || status=$$?; \
+	$(PYTEST) tests -m timing || status=$$?; \
 	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope || status=$$?; \
 	exit $$status
+
+# Over two hundred mutants of notebooks, histories of documents, starts and stops of the server.
+LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_stress.py tests/documents/test_stress.py tests/faults/test_server_life.py
+
+.PHONY: long
+long: $(VENV)/.test ## Run at full length the tests that `make test` cuts short.
+	TEST_LONG=1 $(PYTEST) $(LONG) -n $(WORKERS) --dist load $(PYTEST_ARGS)
 
 .PHONY: check
 check: lint ## Lint, check types and layers, run the fast tests: under two minutes, for every commit.
@@ -67,9 +78,13 @@ lint: $(VENV)/.test ## Everything that needs no run: style, types, layers, workf
 	@if command -v $(ACTIONLINT) >/dev/null; then echo $(ACTIONLINT); $(ACTIONLINT) .github/workflows/ci.yml; \
 	else echo "actionlint is not installed: the workflow was checked against its schema only"; fi
 
+# Where the figures of the last run are kept. More for it, such as BENCH_ARGS='--quick --markdown figures.md'.
+RESULTS := tests/benchmarks/results
+BENCH_ARGS ?=
+
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure the cache against its peers.
-	$(BIN)/python tests/benchmarks/bench.py
+bench: $(VENV)/.bench ## Measure the cache against its peers; about a quarter of an hour.
+	$(BIN)/python tests/benchmarks/bench.py --json $(RESULTS)/last.json --plot $(RESULTS)/growth.svg $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment and everything that tools left behind.

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = ("lab", "demo", "notebooks", "test", "check", "lint", "bench", "clean", "help")
+TARGETS = ("lab", "demo", "notebooks", "test", "check", "lint", "long", "bench", "clean", "help")
 
 
 def supported_pythons() -> list[str]:
@@ -106,7 +106,8 @@ def made_clone(clone: Path) -> Path:
     python = binaries / "python"
     python.write_text(
         '#!/bin/sh\necho "$@" >>asked\n'
-        'case "$*" in *pip*install*) exit 0;; *nbval*) exit ${NBVAL_EXIT:-0};; *) exit ${TESTS_EXIT:-0};; esac\n'
+        'case "$*" in *pip*install*) exit 0;; *nbval*) exit ${NBVAL_EXIT:-0};; '
+        '*"-m timing"*) exit ${TIMING_EXIT:-0};; *) exit ${TESTS_EXIT:-0};; esac\n'
     )
     python.chmod(0o755)
     for stamp in (".made", ".lab", ".test", ".bench"):
@@ -187,17 +188,26 @@ def test_a_learner_installs_no_test_tools(clone: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tests", "notebooks", "passes"),
-    [("0", "0", True), ("1", "0", False), ("0", "1", False), ("5", "0", False), ("1", "1", False)],
+    ("tests", "timing", "notebooks", "passes"),
+    [
+        ("0", "0", "0", True),
+        ("1", "0", "0", False),
+        ("0", "1", "0", False),
+        ("0", "0", "1", False),
+        ("5", "0", "0", False),
+        ("0", "5", "0", False),
+        ("1", "1", "1", False),
+    ],
 )
-def test_tests_and_notebooks_both_run_and_both_count(
-    made_clone: Path, tests: str, notebooks: str, *, passes: bool
+def test_tests_timings_and_notebooks_all_run_and_all_count(
+    made_clone: Path, tests: str, timing: str, notebooks: str, *, passes: bool
 ) -> None:
-    result = make(made_clone, "test", TESTS_EXIT=tests, NBVAL_EXIT=notebooks)
+    result = make(made_clone, "test", TESTS_EXIT=tests, TIMING_EXIT=timing, NBVAL_EXIT=notebooks)
     assert (result.returncode == 0) is passes
-    first, second = asked(made_clone)
-    assert first.startswith("-m pytest tests ")
-    assert second.startswith("-m pytest --nbval notebooks ")
+    first, second, third = asked(made_clone)
+    assert first.startswith("-m pytest tests -m not timing ")
+    assert second == "-m pytest tests -m timing", "short times were taken beside other tests"
+    assert third.startswith("-m pytest --nbval notebooks ")
 
 
 def test_clean_keeps_the_sources(made_clone: Path) -> None:
