@@ -13,6 +13,8 @@ import pytest
 
 from .conftest import Kernel
 
+pytestmark = pytest.mark.timing
+
 MICROSECOND, MILLISECOND, SECOND = 1e-6, 1e-3, 1.0
 _UNITS = {"s": SECOND, "ms": MILLISECOND, "µs": MICROSECOND, "μs": MICROSECOND, "us": MICROSECOND, "ns": 1e-9}
 
@@ -102,7 +104,6 @@ def slow_add(a, b):
 
 
 class TestCacheByHand:
-    @pytest.mark.timing
     def test_it_is_slow_once(self, guide: Kernel) -> None:
         guide.value(SLOW_ADD)
         assert wall_time(guide.run("%time slow_add(40, 2)").out) == pytest.approx(1, abs=0.3)
@@ -135,7 +136,6 @@ SLOW_FUNCTION = """def slow_function(a, b):
 
 
 class TestRedisCache:
-    @pytest.mark.timing
     def test_a_second_each_time_and_then_no_more(self, guide: Kernel) -> None:
         guide.value(SLOW_FUNCTION)
         uncached = guide.run("# This takes 1 second to execute every time.\n%time slow_function(40, 2)")
