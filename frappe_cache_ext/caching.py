@@ -285,7 +285,7 @@ class _RedisCache:
         scope = self._scope(shelf, wait)
         if scope.copies is not None:
             known = scope.generations.get(shelf.generation_name)
-            copy = None if known is None else scope.copies.find(call.name(known[1]))
+            copy = None if known is None else scope.copies.find(call.name(known.token))
             if copy is not None:
                 if slot is not None:
                     copy.link(slot)
@@ -409,7 +409,13 @@ class _Shelf:
         self.connection = connection
         self.site_prefix = site_prefix
         self.generation_name = generation_name
-        self.plain = Scope(connection.codec, connection.stats, connection.generations, flights=connection.flights)
+        self.plain = Scope(
+            connection.codec,
+            connection.stats,
+            connection.generations,
+            flights=connection.flights,
+            one_server=connection.one_server,
+        )
         self.copying = dataclasses.replace(self.plain, copies=connection.copies)
         self.called = b""
         self.steady = True

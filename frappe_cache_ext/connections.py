@@ -90,6 +90,21 @@ class Stats:
 
 
 @dataclass(slots=True)
+class Generation:
+    """What this process knows of the generation of a function's results; see `operations.results`.
+
+    Attributes:
+        data: its bytes on the server.
+        token: what these say.
+        missed: whether the last look for a result in it met none.
+    """
+
+    data: bytes
+    token: str
+    missed: bool = False
+
+
+@dataclass(slots=True)
 class Debts:
     """Names whose values on the server are out of date, to be deleted before the server is used again."""
 
@@ -134,7 +149,7 @@ class Connection:
         self.settings = settings
         self.codec = Codec(settings.secret)
         self.stats = Stats()
-        self.generations: dict[bytes, tuple[bytes, str]] = {}
+        self.generations: dict[bytes, Generation] = {}
         self.flights = Flights()
         self.sockets = 0
         self.when_back: list[Callable[[], None]] = []
@@ -176,6 +191,11 @@ class Connection:
     def is_memory(self) -> bool:
         """Whether the server is one inside this process."""
         return self._alone is not None
+
+    @property
+    def one_server(self) -> bool:
+        """Whether all keys lie on one server, so that one script can be told any of them."""
+        return not self.settings.url.startswith("cluster://")
 
     @property
     def is_open(self) -> bool:
@@ -350,19 +370,22 @@ class Connection:
 
         try:
             if self.is_memory:
-                return effect.script.plain(self.client.execute_command, effect.names, effect.arguments)
+                return effect.script.plain(
+                    self.client.execute_command, (*effect.names, *effect.reads), effect.arguments
+                )
             if self._pinned is not None:
                 return self._run_pinned(self._pinned, effect)
             script = self._scripts.get(effect.script)
             if script is None:
                 script = self._scripts[effect.script] = self.client.register_script(effect.script.lua)
-            return script(effect.names, effect.arguments)
+            return script((*effect.names, *effect.reads), effect.arguments)
         except ResponseError as error:
             return error
 
     @staticmethod
     def _run_pinned(pinned: Pinned, effect: RunScript) -> Any:
-        rest = (len(effect.names), *effect.names, *effect.arguments)
+        names = (*effect.names, *effect.reads)
+        rest = (len(names), *names, *effect.arguments)
         (reply,) = pinned.send([("EVALSHA", effect.script.sha, *rest)], twice=False)
         if isinstance(reply, Exception) and type(reply).__name__ == "NoScriptError":
             (reply,) = pinned.send([("EVAL", effect.script.lua, *rest)], twice=False)

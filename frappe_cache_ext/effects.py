@@ -35,11 +35,19 @@ class ReadInto:
 
 @dataclass(frozen=True, slots=True)
 class RunScript:
-    """A script to run. The answer: its reply."""
+    """A script to run. The answer: its reply.
+
+    Attributes:
+        script: the script.
+        names: keys that it may change.
+        arguments: what else it is told.
+        reads: keys that it only reads; it knows them after the others.
+    """
 
     script: Script
     names: Sequence[bytes]
     arguments: Sequence[Argument]
+    reads: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

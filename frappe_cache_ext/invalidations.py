@@ -32,6 +32,7 @@ from typing import Any, Final
 
 from .clients import Link, out_of_reach
 from .copies import Copies
+from .wires import Wire
 
 BEAT: Final = 0.3
 """Seconds between two questions for a sign of life."""
@@ -58,15 +59,17 @@ class _Session:
 
     Attributes:
         link: the connection.
+        wire: what comes over it.
         number: by which the server knows it.
         prefixes: what the names of keys that it hears of begin with.
         address: where it leads.
         asked: when each question that is not answered yet was sent, in seconds of `time.monotonic`.
-        over: whether it has ended; nothing is read from it then, for redis-py would connect it anew.
+        over: whether it has ended.
     """
 
     def __init__(self, link: Link, prefixes: frozenset[bytes]) -> None:
         self.link = link
+        self.wire = Wire(link)
         self.number = 0
         self.prefixes = prefixes
         self.address = address(link)
@@ -224,11 +227,12 @@ class Listener:
         session = _Session(link, prefixes)
         try:
             asked = time.monotonic()
-            session.number = _answer(link, "CLIENT", "ID")
+            session.number = _answer(session.wire, "CLIENT", "ID")
             options = [part for prefix in sorted(prefixes) for part in ("PREFIX", prefix)]
-            _answer(link, "CLIENT", "TRACKING", "ON", "REDIRECT", session.number, "BCAST", *options)
-            _answer(link, "PING")  # not every user may, and later it would look like a server that is not well
-            _answer(link, "SUBSCRIBE", CHANNEL)
+            _answer(session.wire, "CLIENT", "TRACKING", "ON", "REDIRECT", session.number, "BCAST", *options)
+            _answer(session.wire, "PING")  # not every user may, and later it would look like a server that is not well
+            _answer(session.wire, "SUBSCRIBE", CHANNEL)
+            session.wire.stop_waiting()
         except BaseException:
             link.disconnect()
             raise
@@ -251,18 +255,20 @@ class Listener:
         with self._lock:
             if not self._goes_on(session):
                 return
-            # redis-py has no other way to wait for something to read without reading it.
-            ready.register(session.link._sock, select.POLLIN)
+            ready.register(session.wire.socket, select.POLLIN)
         ready.register(waker, select.POLLIN)
+        woken = waker.fileno()
         due = time.monotonic() + BEAT
         while self._goes_on(session):
             now = time.monotonic()
             if now >= due:
                 self._ask_for_life(session, now)
                 due = now + BEAT
-            ready.poll(max(0, due - now) * 1000)
-            _empty(waker)
-            self._read(session)
+            for file, _ in ready.poll(max(0, due - now) * 1000):
+                if file == woken:
+                    _empty(waker)
+                else:
+                    self._read(session)
 
     def _ask_for_life(self, session: _Session, now: float) -> None:
         if session.asked and now - session.asked[0] > BOUND:
@@ -273,20 +279,18 @@ class Listener:
                 session.link.send_command("PING", check_health=False)
 
     def _read(self, session: _Session) -> None:
-        from redis.exceptions import ResponseError  # noqa: PLC0415  (redis is heavy: it is loaded by now)
-
         with self._lock:
             try:
-                while not session.over and session.link.can_read(0):
-                    self._take(session, session.link.read_response(disable_decoding=True))
-            except ResponseError as error:  # to a sign of life, while a script runs for instance
-                self._end(session)
-                raise ConnectionError(f"the server gives no sign of life: {error}") from error
-            except BaseException:  # nobody else may read now: redis-py would connect it anew
+                if not session.over:
+                    for message in session.wire.read():
+                        self._take(session, message)
+            except BaseException:  # half a message may have been read
                 self._end(session)
                 raise
 
     def _take(self, session: _Session, message: Any) -> None:
+        if isinstance(message, Exception):  # to a sign of life, while a script runs for instance
+            raise ConnectionError(f"the server gives no sign of life: {message}")
         kind = message[0]
         if kind == b"message":
             names: Collection[bytes] | None = message[2]
@@ -324,17 +328,14 @@ def address(link: Link) -> object:
     return getattr(link, "path", None) or (getattr(link, "host", None), getattr(link, "port", None))
 
 
-def _answer(link: Link, *command: Any) -> Any:
-    from redis.exceptions import ResponseError  # noqa: PLC0415  (redis is heavy: only those who use it load it)
-
-    link.send_command(*command, check_health=False)
-    try:
-        return link.read_response(disable_decoding=True)
-    except ResponseError as error:
-        if str(error).startswith("BUSY"):  # a script runs, and that is over some time
-            raise ConnectionError(str(error)) from error
+def _answer(wire: Wire, *command: Any) -> Any:
+    reply = wire.ask(*command)
+    if isinstance(reply, Exception):
+        if str(reply).startswith("BUSY"):  # a script runs, and that is over some time
+            raise ConnectionError(str(reply))
         words = [part.decode() if isinstance(part, bytes) else part for part in command[:2]]
-        raise Refused(f"{' '.join(words)}: {error}") from error
+        raise Refused(f"{' '.join(words)}: {reply}")
+    return reply
 
 
 def _close(waker: tuple[socket.socket, socket.socket]) -> None:

@@ -397,7 +397,14 @@ class RedisWrapper:
 
     def _scope_with(self, local: LocalCache | None) -> Scope:
         connection = self.connection
-        return Scope(connection.codec, connection.stats, connection.generations, local, flights=connection.flights)
+        return Scope(
+            connection.codec,
+            connection.stats,
+            connection.generations,
+            local,
+            flights=connection.flights,
+            one_server=connection.one_server,
+        )
 
     # Every method ends by returning what `_run` returns: `aio` runs the same methods, and awaits what that stands for.
 

@@ -11,7 +11,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from .. import keys
 from ..codec import Codec
-from ..connections import Stats
+from ..connections import Generation, Stats
 from ..context import LocalCache
 from ..copies import Copies, Fetch
 from ..effects import Effect, Steps
@@ -37,18 +37,20 @@ class Scope:
     Attributes:
         codec: values to bytes and back.
         stats: where hits and misses are counted.
-        generations: by its key's name, the bytes and the token of each function's generation as last seen.
+        generations: by its key's name, each function's generation as last seen.
         local: what the request holds; None outside any.
         copies: what this process keeps; None where an operation is not to read or make copies.
         flights: what callers of this process are computing on the connection; None for those who do not share it.
+        one_server: whether a script can be told any keys; on a cluster they would have to lie in one slot.
     """
 
     codec: Codec
     stats: Stats
-    generations: dict[bytes, tuple[bytes, str]]
+    generations: dict[bytes, Generation]
     local: LocalCache | None = None
     copies: Copies | None = None
     flights: Flights | None = None
+    one_server: bool = True
 
 
 def when_away(default: Callable[[], Any]) -> Callable[[Callable[P, Steps[T]]], Callable[P, Steps[T]]]:

@@ -181,6 +181,7 @@ def load_into(
     *,
     wanted: Callable[[Any], bool] | None = None,
     may_store: Callable[[], Steps[bool]] | None = None,
+    look: Callable[[Lease], RunScript] | None = None,
 ) -> Steps[Any]:
     """The same for a value whose place is not, or not only, a key.
 
@@ -190,13 +191,21 @@ def load_into(
         function: computes the value.
         wanted: whether a value is worth storing; None for every one.
         may_store: asked under the lease when the value is there, whether it still may be stored.
+        look: where nobody has looked whether the value is there, what asks for its lease if it is not.
+
+    Raises:
+        LookFirst: `look` did not get the lease.
     """
     lease = place.lease()
     if is_held(lease):  # the function that computes the entry asks for it
         return (yield from computed(scope, function, None))
     with Seat(scope.flights, lease.subject) as seat:
         try:
-            value, is_mine = yield from _take_lease(scope, place, lease, seat)
+            if look is None:
+                value, is_mine = yield from _take_lease(scope, place, lease, seat)
+            else:
+                yield from _look_for_lease(scope, look, lease, seat)
+                value, is_mine = MISS, True
         except CacheUnavailable:
             value, is_mine = MISS, False
         if value is not MISS:
@@ -279,6 +288,21 @@ def _store_under_lease(scope: Scope, place: Place, value: Any, lease: Lease, cos
         scope.stats.writes += 1
         if scope.local is not None:
             place.keep(scope.local, hold(value, place.body(scope, data), asked + seconds))
+
+
+class LookFirst(Exception):
+    """Whoever took it for granted that there was no value has to look for it like everybody else."""
+
+
+def _look_for_lease(scope: Scope, look: Callable[[Lease], RunScript], lease: Lease, seat: Seat) -> Steps[None]:
+    """Take a lease in the same step in which the value is looked for."""
+    if seat.another() is not None:
+        raise LookFirst
+    reply = yield from ask(look(lease), lease)
+    if isinstance(reply, Exception) or reply[0] != YOURS:
+        raise LookFirst
+    seat.take_over()
+    scope.stats.misses += 1
 
 
 def _take_lease(scope: Scope, place: Place, lease: Lease, seat: Seat) -> Steps[tuple[Any, bool]]:

@@ -8,6 +8,7 @@ expiry on the server, which is asked for in the same round trip.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import secrets
@@ -18,14 +19,29 @@ from typing import Any
 
 from .. import keys
 from ..codec import cost, hold
+from ..connections import Generation
+from ..context import LocalCache
 from ..copies import Fetch
 from ..effects import FunctionRaised, Lease, Owe, Pipeline, RunScript, Steps, Unlink
 from ..errors import MISS, CacheUnavailable, NotCachedWarning, warn
 from ..flights import Seat
-from ..scripts.leases import REFRESH_UNDER_LEASE, STORE_UNDER_LEASE, TAKE_TO_REFRESH
+from ..scripts.leases import REFRESH_UNDER_LEASE, STORE_UNDER_LEASE, TAKE_LEASE_IN_GENERATION, TAKE_TO_REFRESH
 from .common import GONE, Scope, deadline_of, decoded, warn_dropped, when_away
 from .early import seconds_ahead
-from .loading import LEASE, VALUE, YOURS, Place, ask, attempted, computed, is_held, load_into, release, store
+from .loading import (
+    LEASE,
+    VALUE,
+    YOURS,
+    LookFirst,
+    Place,
+    ask,
+    attempted,
+    computed,
+    is_held,
+    load_into,
+    release,
+    store,
+)
 from .strings import delete, received
 
 
@@ -123,6 +139,11 @@ def load_result(
     def place(name: bytes, seen: int | None = None) -> _ResultPlace:
         return _ResultPlace(name, "result", expiry, stale, early, seen)
 
+    known = scope.generations.get(generation_name)
+    if known is not None and known.missed and not (stale or early):
+        there = place(name_for(known.token))
+        with contextlib.suppress(LookFirst):
+            return (yield from _load_at_once(scope, generation_name, known, there, function, wanted))
     try:
         found = yield from _look_up(scope, generation_name, lambda token: place(name_for(token)))
     except CacheUnavailable:
@@ -132,6 +153,41 @@ def load_result(
     if found.seen is None:
         return found.value
     return (yield from _refresh(scope, place(found.name, found.seen), function, found.value, wanted))
+
+
+def _load_at_once(
+    scope: Scope,
+    generation_name: bytes,
+    known: Generation,
+    place: _ResultPlace,
+    function: Callable[[], Any],
+    wanted: Callable[[Any], bool] | None,
+) -> Steps[Any]:
+    """A result that is thought to be missing, as the last one was: its lease is taken where it would be looked for.
+
+    That spares one of three round trips; where there is a result all the same, it costs one more.
+
+    Raises:
+        LookFirst: there is one, somebody else computes it, or the generation is another by now.
+    """
+    local = scope.local
+    if not scope.one_server or (local is not None and _is_held(local, generation_name, known.token, place.name)):
+        raise LookFirst
+
+    def look(lease: Lease) -> RunScript:
+        arguments = (lease.token, int(LEASE * 1000), known.data)
+        return RunScript(TAKE_LEASE_IN_GENERATION, (place.name, lease.name), arguments, (generation_name,))
+
+    value = yield from load_into(scope, place, function, wanted=wanted, look=look)
+    if local is not None:
+        local.strings[generation_name] = hold(known.token, b"", math.inf)
+    return value
+
+
+def _is_held(local: LocalCache, generation_name: bytes, token: str, name: bytes) -> bool:
+    """Whether a request holds a result, or another generation."""
+    held = local.get_held(generation_name)
+    return held is not None and (held.value() != token or local.get_held(name) is not None)
 
 
 def _refresh(
@@ -198,22 +254,30 @@ def _look_up(scope: Scope, generation_name: bytes, place_for: Callable[[str], _R
         if held is not None and (value := held.value()) is not MISS:
             scope.stats.local_hits += 1
             return _Found(place.name, value)
-        return (yield from _find(scope, place))
-    data, token = known
-    place = place_for(token)
+        return _noted(scope, generation_name, (yield from _find(scope, place)))
+    place = place_for(known.token)
     name = place.name
     # Expected before the generation is asked for: if that is replaced meanwhile, the result is no copy of anything.
     fetch = None if scope.copies is None else scope.copies.expect(name, generation_name)
     asked = time.monotonic()
     ask_left = (("PTTL", name),) if local is not None or fetch is not None or place.can_be_due else ()
     current, *replies = yield Pipeline((("GET", generation_name), ("GET", name), *ask_left))
-    if current == data:
+    if current == known.data:
         if local is not None:
-            local.strings[generation_name] = hold(token, b"", math.inf)
-        return _received(scope, place, asked, *replies, fetch=fetch)
+            local.strings[generation_name] = hold(known.token, b"", math.inf)
+        return _noted(scope, generation_name, _received(scope, place, asked, *replies, fetch=fetch))
     if fetch is not None and scope.copies is not None:
         scope.copies.forget(fetch)
-    return (yield from _find(scope, place_for((yield from _generation(scope, generation_name)))))
+    place = place_for((yield from _generation(scope, generation_name)))
+    return _noted(scope, generation_name, (yield from _find(scope, place)))
+
+
+def _noted(scope: Scope, generation_name: bytes, found: _Found) -> _Found:
+    """Remember for the next look whether the server had the result."""
+    known = scope.generations.get(generation_name)
+    if known is not None:
+        known.missed = found.value is MISS
+    return found
 
 
 def _find(scope: Scope, place: _ResultPlace) -> Steps[_Found]:
@@ -244,7 +308,9 @@ def _generation(scope: Scope, name: bytes) -> Steps[str]:
         data = _new_generation(scope, name)
         token = scope.codec.decode(data, name)
         yield Pipeline((("SET", name, data),))
-    scope.generations[name] = data, token
+    known = scope.generations.get(name)
+    if known is None or known.data != data:
+        scope.generations[name] = Generation(data, token)
     if scope.local is not None:
         scope.local.strings[name] = hold(token, b"", math.inf)
     return str(token)

@@ -41,6 +41,22 @@ return {0, redis.call('PTTL', KEYS[2])}
 """Keys: entry, lease. Arguments: token, milliseconds. Reply: ``[1, value]``; ``[2]`` yours; ``[0, ms]`` another's."""
 
 
+def _take_lease_in_generation(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
+    entry, lease, generation = names
+    token, milliseconds, known = arguments
+    if execute("GET", generation) != known:
+        return [3]
+    return _take_lease(execute, (entry, lease), (token, milliseconds))
+
+
+TAKE_LEASE_IN_GENERATION: Final = Script(
+    lua="if redis.call('GET', KEYS[3]) ~= ARGV[3] then return {3} end" + TAKE_LEASE.lua,
+    plain=_take_lease_in_generation,
+)
+"""Keys: entry, lease, generation. Arguments: token, milliseconds, what the generation is thought to be. Reply: ``[3]``
+it is another by now; else as `TAKE_LEASE`."""
+
+
 def _take_cell(execute: Execute, names: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
     record, claim, pulse = names
     token, pulse_milliseconds, claim_milliseconds = arguments

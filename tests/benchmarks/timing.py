@@ -164,9 +164,10 @@ def _figures_of(
 
 
 def _warm_up(contender: Party) -> int:
-    """Run a contender once, and return how many calls of it a round times."""
+    """Run a contender, and return how many calls of it a round times."""
+    # The first call connects and imports; what it takes says nothing about the others.
+    _seconds(contender, 1)
     if isinstance(contender, Gauge) or not contender.repeatable:
-        _seconds(contender, 1)
         return 1
     count = 1
     while _seconds(contender, count) * count < SHORTEST:

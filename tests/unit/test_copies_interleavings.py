@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from frappe_cache_ext import operations
-from frappe_cache_ext.connections import Connection, _changed
+from frappe_cache_ext.connections import Connection, Generation, _changed
 from frappe_cache_ext.copies import Copies
 from frappe_cache_ext.effects import Compute, Effect, Outcome, Pause, Pipeline, Steps
 from frappe_cache_ext.operations import Scope
@@ -42,7 +42,7 @@ class World:
         self.untold: list[bytes] = []
         self.answer = 0
         # What the process knows of the function from before.
-        self.generations: dict[bytes, tuple[bytes, str]] = {}
+        self.generations: dict[bytes, Generation] = {}
         self.finish(operations.load_result(self.scope(), GENERATION, name_for, lambda: self.answer, 60_000))
         self.tell()
 
@@ -90,7 +90,7 @@ class World:
             if token is None or name != name_for(token):
                 # Of another generation: harmless only if nobody would look for it.
                 known = self.generations.get(GENERATION)
-                if known is not None and name_for(known[1]) == name:
+                if known is not None and name_for(known.token) == name:
                     return f"a copy of a generation that is gone: {name!r}"
             elif data is None or self.connection.codec.decode(data, name) != copy.read():
                 return f"{copy.read()!r} in place of {data!r}"
