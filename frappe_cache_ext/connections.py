@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import threading
 import time
 import weakref
@@ -374,13 +375,13 @@ class Connection:
                     self.client.execute_command, (*effect.names, *effect.reads), effect.arguments
                 )
             if self._pinned is not None:
-                return self._run_pinned(self._pinned, effect)
+                return _unwrapped(self._run_pinned(self._pinned, effect))
             script = self._scripts.get(effect.script)
             if script is None:
                 script = self._scripts[effect.script] = self.client.register_script(effect.script.lua)
             return script((*effect.names, *effect.reads), effect.arguments)
         except ResponseError as error:
-            return error
+            return _unwrapped(error)
 
     @staticmethod
     def _run_pinned(pinned: Pinned, effect: RunScript) -> Any:
@@ -534,6 +535,19 @@ def _changed(effect: Sent) -> Sequence[bytes]:
             for name in (command[1:] if command[0] in _OF_MANY else command[1:2])
         ]
     return effect.names if isinstance(effect, RunScript | Unlink) else ()
+
+
+_IN_A_SCRIPT: Final = re.compile(r"Error running script .*@user_script: ?\d+: -?(.+?)\.?", re.DOTALL)
+"""What a server before Redis 7 puts around the error of a command that a script called."""
+
+
+def _unwrapped(reply: Any) -> Any:
+    """The reply to a script; an error of one of its commands as that command alone would have told it."""
+    if isinstance(reply, Exception) and (found := _IN_A_SCRIPT.fullmatch(str(reply))):
+        from redis.connection import DefaultParser  # noqa: PLC0415
+
+        return DefaultParser.parse_error(found[1])
+    return reply
 
 
 _every_connection: weakref.WeakSet[Connection] = weakref.WeakSet()

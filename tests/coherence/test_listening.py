@@ -120,6 +120,8 @@ def test_a_long_script_on_the_server_ends_copies_for_as_long_as_it_runs_only(
     ("forbidden", "named"), [("-ping", "PING"), ("-client|tracking", "CLIENT TRACKING"), ("-client", "CLIENT ID")]
 )
 def test_a_user_who_may_not_listen(server: RedisServer, site: str, forbidden: str, named: str) -> None:
+    if "|" in forbidden and "redis_version:6" in server.command("INFO", "server"):
+        pytest.skip("before Redis 7 no part of a command can be forbidden")
     server.command("ACL", "SETUSER", "mute", "on", ">secret", "~*", "&*", "+@all", forbidden)
     frappe.init(site, url=f"redis://mute:secret@127.0.0.1:{server.port}/0")
     frappe.cache.set_value("color", "green")
