@@ -135,8 +135,10 @@ def _open_sentinel(url: str, connected: Callable[[Link], None]) -> Client:
     if not service:
         raise ValueError("name the service after the hosts, as in sentinel://host1:26379,host2:26379/mymaster")
     options = _client_options(connected)
+    # A Sentinel is no server of ours, and what is to be done with each connection is for those to the master.
+    asking = {name: value for name, value in options.items() if name != "redis_connect_func"}
     sentinel: Any = Sentinel
-    found = sentinel(hosts, sentinel_kwargs=options, max_connections=NO_LIMIT, **options, **credentials)
+    found = sentinel(hosts, sentinel_kwargs=asking, max_connections=NO_LIMIT, **options, **credentials)
     return found.master_for(service)
 
 
@@ -212,6 +214,37 @@ def is_cluster(client: Client) -> bool:
 def pool_of(client: Client) -> Any:
     """The pool behind a client of one server; None for one that has several, or none."""
     return None if is_cluster(client) else getattr(client, "connection_pool", None)
+
+
+def address(link: Link) -> object:
+    """Where a connection leads: two with the same address lead to the same server."""
+    return getattr(link, "path", None) or (getattr(link, "host", None), getattr(link, "port", None))
+
+
+def has_masters(pool: Any) -> bool:
+    """Whether where the connections of a pool are to lead is Sentinel's to say, and can change."""
+    return hasattr(pool, "get_master_address")
+
+
+def leads_to(client: Client, *, ask: bool) -> object:
+    """Where a new connection of a client's would lead; None where that is not known.
+
+    Args:
+        client: redis-py's.
+        ask: whether to ask Sentinel, if it is Sentinel who knows; else it is what was known last.
+    """
+    pool = pool_of(client)
+    if pool is None:
+        return None
+    if not has_masters(pool):
+        options = pool.connection_kwargs
+        return options.get("path") or (options.get("host", "localhost"), options.get("port", 6379))
+    if ask:
+        try:
+            return pool.get_master_address()
+        except connection_errors():  # no Sentinel in reach, or none that knows the master
+            return None
+    return pool.master_address
 
 
 def connection_errors() -> tuple[type[Exception], ...]:

@@ -28,10 +28,12 @@ from .clients import (
     TIMEOUT,
     Client,
     Link,
+    address,
     broken_connection,
     connection_errors,
     explain,
     is_cluster,
+    leads_to,
     open_client,
     out_of_reach,
     pool_of,
@@ -42,7 +44,7 @@ from .copies import Copies
 from .effects import Command, Owe, Pipeline, ReadInto, RunScript, ScanPage, Sent, ServerRun, Unlink
 from .errors import CacheUnavailable, CacheUnavailableWarning, ServerNotFound, warn
 from .flights import Flights
-from .invalidations import Listener, Refused, address
+from .invalidations import Listener, Refused
 from .keys import starts_with
 from .pinned import Pinned
 from .scripts import Script
@@ -155,7 +157,7 @@ class Connection:
         self.sockets = 0
         self.when_back: list[Callable[[], None]] = []
         self.copies = Copies()
-        self.listener = Listener(self.copies, self._listening_link)
+        self.listener = Listener(self.copies, self._listening_link, self._leads_to)
         self._connected = itertools.count(1)
         self._client: Client | None = None
         self._pinned: Pinned | None = None
@@ -286,6 +288,11 @@ class Connection:
     def _count_socket(self, link: Link) -> None:
         self.sockets = next(self._connected)
         self.listener.lead_to(address(link))
+
+    def _leads_to(self, *, ask: bool) -> object:
+        """Where new connections lead."""
+        client = self._client
+        return None if client is None else leads_to(client, ask=ask)
 
     def _listening_link(self) -> Link:
         """A connection for the listener, beside those of the pool."""
@@ -546,7 +553,8 @@ def _unwrapped(reply: Any) -> Any:
     if isinstance(reply, Exception) and (found := _IN_A_SCRIPT.fullmatch(str(reply))):
         from redis.connection import DefaultParser  # noqa: PLC0415
 
-        return DefaultParser.parse_error(found[1])
+        parser: Any = DefaultParser
+        return parser.parse_error(found[1])
     return reply
 
 

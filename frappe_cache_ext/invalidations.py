@@ -28,9 +28,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from .clients import Link, out_of_reach
+from .clients import Link, address, out_of_reach
 from .copies import Copies
 from .wires import Wire
 
@@ -48,6 +48,13 @@ FIRST_WAIT: Final = 0.25
 """Seconds that the first caller of all waits for the thread to listen: what it asks for is worth keeping, too."""
 
 CHANNEL: Final = b"__redis__:invalidate"
+
+
+class LeadsTo(Protocol):
+    """Says where new connections lead."""
+
+    def __call__(self, *, ask: bool) -> object:
+        """An `address`; None where it is not known."""
 
 
 class Refused(Exception):
@@ -83,15 +90,18 @@ class Listener:
     Args:
         copies: the copies.
         connect: makes a connection of redis-py, or raises what means that the server cannot be reached.
+        leads_to: where new connections lead by now, None if that is not known; with ``ask=True`` whoever decides it is
+            asked.
 
     Attributes:
         refused: why the server does not tell; None as far as is known.
     """
 
-    def __init__(self, copies: Copies, connect: Callable[[], Link]) -> None:
+    def __init__(self, copies: Copies, connect: Callable[[], Link], leads_to: LeadsTo) -> None:
         self.copies = copies
         self.refused: str | None = None
         self._connect = connect
+        self._leads_to = leads_to
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -99,7 +109,6 @@ class Listener:
         self._listening = threading.Condition(self._lock)
         self._wanted: frozenset[bytes] = frozenset()
         self._session: _Session | None = None
-        self._where: object = None
         self._thread: threading.Thread | None = None
         self._waker: tuple[socket.socket, socket.socket] | None = None
 
@@ -137,8 +146,6 @@ class Listener:
         """Learn where a connection that has just been made leads: with a listener elsewhere, copies begin anew."""
         if threading.current_thread() is self._thread:  # the listener's own, which may be the last to learn
             return
-        # Remembered: a listener that is on its way to another place has no session yet.
-        self._where = where
         session = self._session
         if session is not None and session.address != where:
             self.interrupt()
@@ -240,7 +247,8 @@ class Listener:
             if not self._goes_on():
                 link.disconnect()
                 raise ConnectionError("nobody wants to know any more")
-            if self._where not in {None, session.address}:
+            # Others may have been led elsewhere while this one was on its way.
+            if self._leads_to(ask=False) not in {None, session.address}:
                 link.disconnect()
                 raise ConnectionError("the others lead to another server by now")
             self.copies.drop_all()
@@ -273,6 +281,9 @@ class Listener:
     def _ask_for_life(self, session: _Session, now: float) -> None:
         if session.asked and now - session.asked[0] > BOUND:
             raise TimeoutError("the server gives no sign of life")
+        # A master that was replaced while it was well answers as before, and for seconds nobody tells it.
+        if self._leads_to(ask=True) not in {None, session.address}:
+            raise ConnectionError("there is another master")
         with self._lock:
             if not session.over:
                 session.asked.append(now)
@@ -321,11 +332,6 @@ class Listener:
         if self._waker is not None and self._thread is not None:
             with contextlib.suppress(OSError):  # it has just ended
                 self._waker[1].send(b"!")
-
-
-def address(link: Link) -> object:
-    """Where a connection leads: two with the same address lead to the same server."""
-    return getattr(link, "path", None) or (getattr(link, "host", None), getattr(link, "port", None))
 
 
 def _answer(wire: Wire, *command: Any) -> Any:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .clients import Client, Link
+from .clients import Client, Link, address, has_masters
 
 LARGE: Final = 16 << 10
 """Bytes from which on a value is handed to the socket as it is, not copied into the command around it."""
@@ -39,6 +39,7 @@ class Pinned:
         self._made_of: dict[str, Callable[[Any], Any]] = dict(client.response_callbacks)
         self._closed: type[Exception] = ConnectionError
         self._refused: type[Exception] = ResponseError
+        self._can_move = has_masters(self.pool)
         self._own = threading.local()
         self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()
         self._spare: deque[Link] = deque()
@@ -115,12 +116,16 @@ class Pinned:
             self._holders.add(holder)
         holder.busy += 1
         link, holder.link = holder.link, None
-        if link is None and self._spare:
-            with contextlib.suppress(IndexError):  # another thread was faster
-                link = self._spare.popleft()
-        if link is not None:
-            return link
         try:
+            while link is not None or self._spare:
+                if link is None:
+                    with contextlib.suppress(IndexError):  # another thread was faster
+                        link = self._spare.popleft()
+                if link is not None:
+                    if not self._can_move or address(link) == self.pool.master_address:
+                        return link
+                    self._give_up(link)  # what it leads to is the master no more
+                    link = None
             return self.pool.get_connection()
         except BaseException:
             holder.busy -= 1
