@@ -56,7 +56,7 @@ test: $(VENV)/.test ## Run every test, those of short times by themselves, then 
 	exit $$status
 
 # Over two hundred mutants of notebooks, histories of documents, starts and stops of the server.
-LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_stress.py tests/documents/test_stress.py tests/faults/test_server_life.py
+LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_stress.py tests/faults/test_server_life.py
 
 .PHONY: long
 long: $(VENV)/.test ## Run at full length the tests that `make test` cuts short.

@@ -44,6 +44,7 @@ from .copies import Copies
 from .effects import Command, Owe, Pipeline, ReadInto, RunScript, ScanPage, Sent, ServerRun, Unlink
 from .errors import CacheUnavailable, CacheUnavailableWarning, ServerNotFound, warn
 from .flights import Flights
+from .forks import new_lock
 from .invalidations import Listener, Refused
 from .keys import starts_with
 from .pinned import Pinned
@@ -560,7 +561,7 @@ def _unwrapped(reply: Any) -> Any:
 
 _every_connection: weakref.WeakSet[Connection] = weakref.WeakSet()
 _connections: dict[tuple[str, str | None, Path], Connection] = {}
-_connections_lock = threading.Lock()
+_connections_lock = new_lock()
 
 
 def connection_for(settings: Settings) -> Connection:

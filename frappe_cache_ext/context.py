@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .codec import Held
 from .errors import MISS
+from .forks import new_lock
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class _Defaults:
     """What holds where no context said otherwise."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.settings: Settings | None = None
         self.user: str | None = None
         self.cell_task: asyncio.Task[Any] | None = None
@@ -173,7 +174,7 @@ def when_request_begins(callback: Callable[[], None]) -> None:
 
 
 def when_destroyed(callback: Callable[[], None]) -> None:
-    """Have something called at the end of each `destroy`."""
+    """Have something called at the end of each `destroy`, before what was to be called already."""
     _when_destroyed.append(callback)
 
 
@@ -264,7 +265,8 @@ def destroy() -> None:
         _defaults.settings = None
     _enter(None)
     _request.set(None)
-    for callback in _when_destroyed:
+    # As they were added from the bottom up, the other way round: who uses a connection ends before it is closed.
+    for callback in reversed(_when_destroyed):
         callback()
 
 

@@ -329,8 +329,8 @@ class Listener:
         _empty(waker)
 
     def _wake(self) -> None:
-        if self._waker is not None and self._thread is not None:
-            with contextlib.suppress(OSError):  # it has just ended
+        if self._waker is not None:
+            with contextlib.suppress(OSError):  # the thread has ended
                 self._waker[1].send(b"!")
 
 

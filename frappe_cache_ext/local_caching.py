@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import time
 import weakref
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from . import context
 from .errors import MISS
+from .forks import new_lock
 from .operations import milliseconds
 
 P = ParamSpec("P")
@@ -114,7 +114,7 @@ class _Shelves:
     def __init__(self, seconds: float | None, maxsize: int | None) -> None:
         self.seconds = seconds
         self.maxsize = maxsize
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.by_site: dict[str, OrderedDict[Hashable, tuple[Any, float]]] = {}
 
     def get(self, key: Hashable) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -16,6 +15,7 @@ from ..connections import Connection, connection_for
 from ..context import current_request
 from ..effects import Steps
 from ..errors import CacheError, CacheUnavailable
+from ..forks import new_lock
 from ..leases import heartbeat
 from ..operations import NEVER, Log, Reading, Scope
 from ..redis_wrapper import run
@@ -84,7 +84,7 @@ def coherence_for(settings: Settings) -> Coherence:
 
 
 _known: dict[tuple[Connection, str, Engine], Coherence] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 class Changes:

@@ -339,3 +339,12 @@ print(hung)
 
 def test_a_child_of_a_process_whose_threads_use_a_server_inside_it() -> None:
     assert run_python(_FORK) == "0\n"
+
+
+def test_it_ends_at_once(server: RedisServer, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invalidations, "BEAT", 60.0)
+    frappe.init(site, url=server.url)
+    warm("color", "red")
+    started = time.monotonic()
+    frappe.destroy()
+    assert time.monotonic() - started < 10

@@ -1,0 +1,29 @@
+"""Locks that a child process finds open, whoever held them in its parent.
+
+A fork copies the thread that forks and no other. What another thread held at that moment nobody would ever let go of in
+the child. That is harmless to undo where a lock only keeps single steps apart, each of which leaves things in order.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def new_lock() -> threading.Lock:
+    """A lock like any other, but open in each child process."""
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+def _after_fork() -> None:
+    for lock in _locks:
+        lock._at_fork_reinit()  # as the standard library does it, in `logging` for instance
+
+
+os.register_at_fork(after_in_child=_after_fork)
