@@ -27,6 +27,10 @@ RATES: Final = "growth-threads"
 """The curve of which calls in a second are shown, where the others show seconds."""
 
 
+_FEW_POWERS: Final = 1000
+"""A panel that spans less than this has labels between the powers of ten, too."""
+
+
 def draw(results: Mapping[str, Any], file: Path) -> bool:
     """Draw the curves of a run as an SVG; False, and no file, where there are none.
 
@@ -56,6 +60,8 @@ def draw(results: Mapping[str, Any], file: Path) -> bool:
 
 
 def _panel(axes: Any, growth: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import LogLocator
+
     rates = growth["name"] == RATES
     points = growth["points"]
     names = list(dict.fromkeys(figures["name"] for point in points for figures in point["figures"]))
@@ -70,6 +76,10 @@ def _panel(axes: Any, growth: Mapping[str, Any]) -> None:
     axes.set_xticks([], minor=True)
     axes.tick_params(axis="x", labelrotation=30 if len(points) > 4 and not rates else 0)
     axes.yaxis.set_major_formatter(_rate if rates else _seconds)
+    # matplotlib labels some lines between powers of ten in its own way, where there are few of those.
+    axes.yaxis.set_minor_formatter(_nothing)
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_POWERS * low else (1,)))
     axes.set_xlabel(growth["axis"])
     axes.set_title("hits in a second" if rates else growth["title"], fontsize=10)
     _paint(axes)
@@ -83,6 +93,10 @@ def _line(points: list[Mapping[str, Any]], name: str) -> dict[int, float]:
         for figures in point["figures"]
         if figures["name"] == name and figures.get("median", 0) > 0
     }
+
+
+def _nothing(_height: float, _position: int | None = None) -> str:
+    return ""
 
 
 def _seconds(height: float, _position: int | None = None) -> str:
