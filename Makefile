@@ -48,10 +48,10 @@ notebooks: $(VENV)/.test ## Run every notebook and compare its outputs with the 
 
 # All three run even when a test has failed: one run tells everything, and any failure is the target's.
 .PHONY: test
-test: $(VENV)/.test ## Run every test, those of short times by themselves, then every notebook.
+test: $(VENV)/.test ## Run every test, some by themselves, then every notebook.
 	@status=0; \
-	$(PYTEST) tests -m 'not timing' -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) || status=$$?; \
-	$(PYTEST) tests -m timing || status=$$?; \
+	$(PYTEST) tests -m 'not alone' -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) || status=$$?; \
+	$(PYTEST) tests -m alone || status=$$?; \
 	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope || status=$$?; \
 	exit $$status
 

@@ -16,7 +16,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.pool import QueuePool
 
+from ..context import when_destroyed
 from ..errors import SettingsError
 from ..settings import Settings
 from .dberrors import translated
@@ -124,6 +126,17 @@ def engine_for(settings: Settings) -> Engine:
                 settings.data_home.mkdir(mode=0o700, parents=True, exist_ok=True)
             engine = _engines[key] = _create(url)
         return _by_settings.setdefault(short, engine)
+
+
+def dispose_idle() -> None:
+    """Close the connections of every engine of which nobody uses one at this moment; the next use opens anew."""
+    for engine in list(_engines.values()):
+        # SQLAlchemy leaves a connection that is in use to a pool which nobody has any more, and so open.
+        if isinstance(engine.pool, QueuePool) and not engine.pool.checkedout():
+            engine.dispose()
+
+
+when_destroyed(dispose_idle)
 
 
 def dispose_all() -> None:

@@ -139,6 +139,5 @@ def _after_fork() -> None:
 
 context.when_leaving(_leave_site)
 context.when_cell_ends(_end_reading)
-context.when_destroyed(dispose_all)
 atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

@@ -35,7 +35,7 @@ SLACK = 4.0
 PATIENCE = 60.0
 """Seconds for what takes a moment on an idle machine."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 # --- a process of the crowd -------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ class TestFunctions:
         assert thread != threading.get_ident()
         assert user == "anna@example.com"
 
-    @pytest.mark.timing
+    @pytest.mark.alone
     def test_a_plain_one_does_not_hold_up_the_loop(self, awaited: AsyncRedisWrapper) -> None:
         async def main() -> list[float]:
             async with ticking() as gaps:
@@ -282,7 +282,7 @@ class TestFunctions:
         assert max(gaps) < MOST_GAP
         assert len(gaps) > 10
 
-    @pytest.mark.timing
+    @pytest.mark.alone
     def test_slow_plain_ones_keep_nobody_else_waiting(self, awaited: AsyncRedisWrapper) -> None:
         async def main() -> float:
             slow = [asyncio.create_task(awaited.get_value(f"slow{n}", lambda: time.sleep(1))) for n in range(40)]
@@ -328,7 +328,7 @@ class TestFunctions:
         nested = lambda: blocking.get_value("other", lambda: "inner") + " outer"  # noqa: E731
         assert asyncio.run(asyncio.wait_for(awaited.get_value("other", nested), 3)) == "inner outer"
 
-    @pytest.mark.timing
+    @pytest.mark.alone
     @pytest.mark.parametrize("plain", [True, False])
     def test_one_of_a_hundred_coroutines_computes(self, awaited: AsyncRedisWrapper, plain: bool) -> None:
         calls: list[int] = []
@@ -354,7 +354,7 @@ class TestFunctions:
         assert max(gaps) < MOST_GAP
 
 
-@pytest.mark.timing
+@pytest.mark.alone
 @ONE_SERVER
 class TestCancelling:
     @pytest.mark.parametrize("plain", [True, False])

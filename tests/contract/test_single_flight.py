@@ -135,7 +135,7 @@ class TestThreads:
         assert scripts <= 8  # to take the lease and to store, twice where the server did not know the script
         assert work.calls == 1
 
-    @pytest.mark.timing
+    @pytest.mark.alone
     def test_they_wake_when_it_is_stored_and_not_a_pause_later(
         self, cache: RedisWrapper, monkeypatch: pytest.MonkeyPatch
     ) -> None:

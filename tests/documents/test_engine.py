@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from frappe_cache_ext import context
 from frappe_cache_ext.documents import engine as engines
 from frappe_cache_ext.documents import fieldtypes
 from frappe_cache_ext.documents.dberrors import translated
@@ -379,3 +380,17 @@ def test_options_in_the_url_come_on_top_of_ours_and_hold(database_url: str) -> N
     with engine.connect() as connection:
         shown = connection.execute(sa.text("select current_setting('lock_timeout'), current_setting('work_mem')")).one()
     assert tuple(shown) == ("10s", "6MB")
+
+
+def test_destroy_closes_what_nobody_uses_and_nothing_else(database_url: str) -> None:
+    engine = engine_for(settings(database_url))
+    pool = engine.pool
+    with engine.connect() as connection:
+        with engine.connect():
+            pass
+        context.destroy()
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    assert (engine.pool, pool.checkedin()) == (pool, 2), "a pool was given up while one of its connections was in use"
+    context.destroy()
+    assert engine_for(settings(database_url)).pool.checkedin() == 0
+    assert pool.checkedin() == 0

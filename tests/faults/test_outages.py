@@ -75,7 +75,7 @@ class TestGone:
         assert "Code goes on without it" in str(caught[0].message)
         assert CALLS == [4] * 100
 
-    @pytest.mark.timing
+    @pytest.mark.alone
     def test_a_call_costs_less_than_a_millisecond(self, own_server: RedisServer) -> None:
         cache = RedisWrapper()
         cache.set_value("key", 1)

@@ -161,7 +161,7 @@ class TestTrouble:
         assert tab("%cache_get c") == []
         assert connections.current_connection().down is None  # nobody has asked for anything yet
 
-    @pytest.mark.timing
+    @pytest.mark.alone
     def test_a_server_that_hangs(
         self, shell: Shell, tab: Callable[[str], list[str]], redis_server: RedisServer
     ) -> None:

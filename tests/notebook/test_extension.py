@@ -147,7 +147,7 @@ def test_settings_come_from_ipythons_configuration(bare: InteractiveShell) -> No
         del bare.config["CacheMagics"]
 
 
-@pytest.mark.timing
+@pytest.mark.alone
 def test_loading_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
     code = """
 import json, sys, time

@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import Kernel
 
-pytestmark = pytest.mark.timing
+pytestmark = pytest.mark.alone
 
 MICROSECOND, MILLISECOND, SECOND = 1e-6, 1e-3, 1.0
 _UNITS = {"s": SECOND, "ms": MILLISECOND, "µs": MICROSECOND, "μs": MICROSECOND, "us": MICROSECOND, "ns": 1e-9}

@@ -662,7 +662,7 @@ def test_every_edit_of_a_list_leads_to_what_it_was_told_of() -> None:
         assert (before if edit is None else edited_list(before, edit)) == after
 
 
-@pytest.mark.timing
+@pytest.mark.alone
 def test_a_snapshot_takes_well_under_a_millisecond() -> None:
     assert importlib.import_module("pandas") is pd
     best = min(_seconds(states.snapshot) for _ in range(50))

@@ -107,7 +107,7 @@ def made_clone(clone: Path) -> Path:
     python.write_text(
         '#!/bin/sh\necho "$@" >>asked\n'
         'case "$*" in *pip*install*) exit 0;; *nbval*) exit ${NBVAL_EXIT:-0};; '
-        '*"-m timing"*) exit ${TIMING_EXIT:-0};; *) exit ${TESTS_EXIT:-0};; esac\n'
+        '*"-m alone"*) exit ${ALONE_EXIT:-0};; *) exit ${TESTS_EXIT:-0};; esac\n'
     )
     python.chmod(0o755)
     for stamp in (".made", ".lab", ".test", ".bench"):
@@ -188,7 +188,7 @@ def test_a_learner_installs_no_test_tools(clone: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tests", "timing", "notebooks", "passes"),
+    ("tests", "alone", "notebooks", "passes"),
     [
         ("0", "0", "0", True),
         ("1", "0", "0", False),
@@ -199,14 +199,14 @@ def test_a_learner_installs_no_test_tools(clone: Path, target: str) -> None:
         ("1", "1", "1", False),
     ],
 )
-def test_tests_timings_and_notebooks_all_run_and_all_count(
-    made_clone: Path, tests: str, timing: str, notebooks: str, *, passes: bool
+def test_tests_those_alone_and_notebooks_all_run_and_all_count(
+    made_clone: Path, tests: str, alone: str, notebooks: str, *, passes: bool
 ) -> None:
-    result = make(made_clone, "test", TESTS_EXIT=tests, TIMING_EXIT=timing, NBVAL_EXIT=notebooks)
+    result = make(made_clone, "test", TESTS_EXIT=tests, ALONE_EXIT=alone, NBVAL_EXIT=notebooks)
     assert (result.returncode == 0) is passes
     first, second, third = asked(made_clone)
-    assert first.startswith("-m pytest tests -m not timing ")
-    assert second == "-m pytest tests -m timing", "short times were taken beside other tests"
+    assert first.startswith("-m pytest tests -m not alone ")
+    assert second == "-m pytest tests -m alone", "short times were taken beside other tests"
     assert third.startswith("-m pytest --nbval notebooks ")
 
 

@@ -46,7 +46,7 @@ def cached_by_hand(a: int, b: int) -> int:
 # --- timing -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timing
+@pytest.mark.alone
 class TestDemo:
     LINE = "first call: slow · second call: cached · >10x · computed once"
 
@@ -128,7 +128,7 @@ class TestDemo:
             assert current_connection().stats.local_hits == before
 
 
-@pytest.mark.timing
+@pytest.mark.alone
 class TestCompare:
     def compare(self, slow: Callable[[], Any], fast: Callable[[], Any]) -> timing.Timing:
         return timing.compare(slow, fast, at_least=10, labels=("far", "near"), name="reading")
