@@ -5,7 +5,6 @@ redis-py is heavy (0.1 s to import), so only whoever opens a connection loads it
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from .errors import (
     TrustWarning,
     warn,
 )
+from .forks import open_in_child
 from .settings import Settings, mask_url
 
 # redis-py's clients share no useful base, and their `execute_command` is not typed; nor are their connections.
@@ -192,18 +192,9 @@ def _open_memory(url: str) -> Opened:
     import fakeredis  # noqa: PLC0415
 
     shared, alone = _memory_servers.setdefault(url, (fakeredis.FakeServer(), threading.RLock()))
+    for lock in (shared.lock, alone):
+        open_in_child(lock)
     return Opened(fakeredis.FakeRedis(server=shared, protocol=2), alone)
-
-
-def _after_fork() -> None:
-    """Open in a child process the locks of servers inside it: a thread that is not there may hold one."""
-    for shared, alone in _memory_servers.values():
-        locks: tuple[Any, Any] = shared.lock, alone
-        for lock in locks:
-            lock._at_fork_reinit()  # as the standard library does it, in `logging` for instance
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def is_cluster(client: Client) -> bool:

@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any
+from typing import Any, TypeVar
+
+Lock = TypeVar("Lock")
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def new_lock() -> threading.Lock:
-    """A lock like any other, but open in each child process."""
-    lock = threading.Lock()
+def open_in_child(lock: Lock) -> Lock:
+    """Have a lock, of whatever kind, open in each child process; the lock."""
     _locks.add(lock)
     return lock
+
+
+def new_lock() -> threading.Lock:
+    """A lock like any other, but open in each child process."""
+    return open_in_child(threading.Lock())
 
 
 def _after_fork() -> None:

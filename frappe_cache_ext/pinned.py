@@ -117,16 +117,14 @@ class Pinned:
         holder.busy += 1
         link, holder.link = holder.link, None
         try:
-            while link is not None or self._spare:
-                if link is None:
-                    with contextlib.suppress(IndexError):  # another thread was faster
-                        link = self._spare.popleft()
+            while link is None or (self._can_move and address(link) != self.pool.master_address):
                 if link is not None:
-                    if not self._can_move or address(link) == self.pool.master_address:
-                        return link
                     self._give_up(link)  # what it leads to is the master no more
-                    link = None
-            return self.pool.get_connection()
+                try:
+                    link = self._spare.popleft()
+                except IndexError:  # there is none
+                    return self.pool.get_connection()
+            return link
         except BaseException:
             holder.busy -= 1
             raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 
 from ..context import when_destroyed
 from ..errors import SettingsError
+from ..forks import new_lock
 from ..settings import Settings
 from .dberrors import translated
 from .drivers import BEGIN, LOCK_TIMEOUT, create_mariadb, create_postgres, create_sqlite
@@ -50,7 +50,7 @@ _DRIVERS: Final = {
 
 _engines: dict[str, Engine] = {}
 _by_settings: dict[tuple[str | None, Path | None, str], Engine] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 inherited: list[Any] = []
 """What a process has of its parent's connections since a fork: kept, since closing them would disturb the parent."""
 
@@ -195,8 +195,6 @@ def begun(engine: Engine) -> Iterator[sa.Connection]:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603  (another thread of the parent may have held it)
-    _lock = threading.Lock()
     for engine in _engines.values():
         inherited.append(engine.pool)
         engine.dispose(close=False)

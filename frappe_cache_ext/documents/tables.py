@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any, Final
@@ -15,6 +13,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, Engine
 
 from ..errors import DatabaseUnavailable, DoesNotExistError
+from ..forks import new_lock
 from .engine import LOCK_TIMEOUT, begun, translated
 from .fieldtypes import VARCHAR_LENGTH, DateTime, column_type
 from .ledger import OUTBOX, TRACE
@@ -108,7 +107,7 @@ SERIES: Final = sa.Table(
 )
 
 _foreign: weakref.WeakKeyDictionary[Engine, bool] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def prepare(engine: Engine, *, of_bench: bool = False) -> None:
@@ -180,11 +179,3 @@ def locked(connection: Connection, name: str) -> Iterator[None]:
         # Where the connection broke, the server has let go of the lock.
         if not connection.invalidated:
             connection.execute(sa.select(sa.func.release_lock(key))).close()
-
-
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603  (another thread of the parent may have held it)
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
