@@ -79,6 +79,14 @@ def guards(late_store: str, old_snapshot: str, uncommitted: str) -> Answer:
     return whole(f"answer = {answer!r}")
 
 
+def policies(cache: str, queue: str) -> Answer:
+    return whole(f"answer = {{'cache': {cache!r}, 'queue': {queue!r}}}")
+
+
+def language_by(expression: str) -> Answer:
+    return whole(f"def cached_language(user):\n    return {expression}\n")
+
+
 # By notebook and exercise: what learners write, and the part of the hint that is for this mistake only.
 WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
     "00_start_here": {
@@ -231,6 +239,38 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
         ],
     },
+    "10_the_redis_behind_it": {
+        "exercise-1": [
+            (last_line('frappe.cache.get_value("report|b")'), "you used 'report|b'; Redis looks at each key by itself"),
+            (last_line('frappe.cache.redis.expire(frappe.cache.make_key("report|f"), 60)'), "you used 'report|f'"),
+            (last_line('frappe.cache.delete_value("report|b")'), "there was room for one new report, and two came"),
+            (last_line('frappe.cache.get_all("report|")'), "so was the rest: use this one only"),
+            (last_line('frappe.cache.delete_value("report|a")'), "fill the shelf again"),
+        ],
+        "exercise-2": [
+            (whole('config = BenchConfig("/srv/shop-bench", maxmemory_mb=2, port=13100)'), "not as gigabytes"),
+            (whole('config = BenchConfig("/srv/shop-bench", maxmemory_mb=2_097_152, port=13100)'), "not as kilobytes"),
+            (whole('config = BenchConfig("/srv/shop-bench", maxmemory_mb=2000, port=13100)'), "a gigabyte is 1024"),
+            (whole('config = BenchConfig("/srv/shop-bench", port=13100)'), "so it takes 5 % of the machine's"),
+            (whole('config = BenchConfig("/srv/shop-bench", maxmemory_mb=2048)'), "where the first bench does"),
+            (
+                whole('config = BenchConfig("/srv/shop-bench", maxmemory_mb=2048, port=1310)'),
+                "It listens on port 1310.",
+            ),
+            (
+                whole('config = BenchConfig("/srv/shop-bench", maxmemory_mb=2048, port=13100).redis_cache_conf()'),
+                "give the object itself",
+            ),
+        ],
+        "exercise-3": [
+            (policies("allkeys-lru", "allkeys-lru"), "a job that is evicted is never done"),
+            (policies("noeviction", "noeviction"), "stuck with whatever came first"),
+            (policies("volatile-lru", "noeviction"), "most of Frappe's have none"),
+            (policies("allkeys-lru", "volatile-lru"), "a queue must say when it is full"),
+            (policies("lru", "noeviction"), "'lru' is none of the three"),
+            (whole('answer = "noeviction"'), "The answer is no dictionary of cache and queue"),
+        ],
+    },
     "11_cached_cells": {
         "exercise-1": [
             (swap("%%cached words", "%%cached words --ignore log"), "--ignore is about what a cell reads"),
@@ -291,6 +331,47 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (whole('answer = "report"'), "each call has other arguments"),
             (whole('answer = "seats_left"'), "a copy may be a moment behind"),
             (whole('answer = "all"'), "'all' is none of the three"),
+        ],
+    },
+    "14_a_real_bench": {
+        "exercise-1": [
+            (whole("answer = len(own)"), "the key is asked for, as text"),
+            (whole("answer = own[2]"), "without the b, and without the site's part"),
+            (whole('answer = "_library|app_hooks"'), "leave out what belongs to the site"),
+            (whole('answer = "document_cache::Book::B-0006"'), "in the order of the keys, not of their sizes"),
+            (whole('answer = "session"'), "only strings are meant"),
+            (whole('answer = "app hooks"'), "This site has no key 'app hooks'"),
+        ],
+        "exercise-2": [
+            (whole("import math\n\nanswer = len(names)"), "is all there are"),
+            (whole("answer = sum(frappe.cache.get_expiry(name) == math.inf for name in names)"), "it is the others"),
+            (whole("answer = [name for name in names if frappe.cache.get_expiry(name) < math.inf]"), "count them"),
+            (whole("answer = 3"), "each key of this site counts once"),
+        ],
+        "exercise-3": [
+            (language_by("frappe.cache.get_value(f'document_cache::User::{user}')['language']"), "is no dictionary"),
+            (language_by("frappe.cache.get_value(f'document_cache::User::{user}').language"), "Ask before"),
+            (language_by("frappe.cache.get_value(f'document_cache::User::{user}')"), "is the whole document"),
+            (language_by("frappe.cache.get_value(f'User::{user}').language"), "nothing lies under that key"),
+            (language_by("'en'"), "in the cache stands 'es'"),
+            (
+                whole(
+                    "def cached_language(user):\n"
+                    "    document = frappe.cache.get_value(f'document_cache::User::{user}')\n"
+                    "    if document:\n"
+                    "        print(document.language)\n"
+                ),
+                "does it return what it found?",
+            ),
+            (
+                whole(
+                    "def cached_language(user):\n"
+                    "    document = frappe.cache.get_value(f'document_cache::User::{user}')\n"
+                    "    frappe.cache.set_value(f'language::{user}', document and document.language)\n"
+                    "    return document.language if document else None\n"
+                ),
+                "on somebody's bench only read",
+            ),
         ],
     },
 }

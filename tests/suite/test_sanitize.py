@@ -31,6 +31,7 @@ SAMPLES = {
     '<small style="opacity:0.65">cached · 3 min 20 s saved · 1 MB · 1 second ago</small>': (
         '<small style="opacity:0.65">cached · DURATION saved · SIZE · AGE</small>'
     ),
+    "'redis://127.0.0.1:45123'": "'redis://127.0.0.1:PORT'",
     "Wall time: 500 ns\nCompiler : 123 ms\nParser   : 120 ms\n42": "Wall time: DURATION\n42",
 }
 KEPT = (
