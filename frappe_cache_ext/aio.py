@@ -13,7 +13,6 @@ import contextvars
 import dataclasses
 import functools
 import inspect
-import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -22,6 +21,7 @@ from .connections import Connection, Stats
 from .context import when_destroyed
 from .effects import Compute, Effect, FunctionRaised, GivenUp, Outcome, Owe, Pause, Pipeline, Steps
 from .errors import CacheWarning, keeping_warnings, warn
+from .forks import when_forked
 from .leases import heartbeat
 from .redis_wrapper import RedisWrapper, run
 
@@ -323,7 +323,7 @@ class _Threads:
 
 _threads = _Threads()
 when_destroyed(_threads.end)
-os.register_at_fork(after_in_child=_threads.forget)
+when_forked(_threads.forget)
 
 
 def _may_take_long(effect: Effect) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import re
 import threading
 import time
@@ -44,7 +43,7 @@ from .copies import Copies
 from .effects import Command, Owe, Pipeline, ReadInto, RunScript, ScanPage, Sent, ServerRun, Unlink
 from .errors import CacheUnavailable, CacheUnavailableWarning, ServerNotFound, warn
 from .flights import Flights
-from .forks import new_lock
+from .forks import new_lock, when_forked
 from .invalidations import Listener, Refused
 from .keys import starts_with
 from .pinned import Pinned
@@ -616,7 +615,7 @@ def _after_fork() -> None:
         connection._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+when_forked(_after_fork)
 
 
 def every_connection() -> Iterable[Connection]:

@@ -1,4 +1,4 @@
-"""Locks that a child process finds open, whoever held them in its parent.
+"""What happens in a child process, first of all: locks that it finds open, whoever held them in its parent.
 
 A fork copies the thread that forks and no other. What another thread held at that moment nobody would ever let go of in
 the child. That is harmless to undo where a lock only keeps single steps apart, each of which leaves things in order.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 Lock = TypeVar("Lock")
@@ -27,9 +28,15 @@ def new_lock() -> threading.Lock:
     return open_in_child(threading.Lock())
 
 
+def when_forked(call: Callable[[], object]) -> None:
+    """Have a function called in each child process, before anything else; never where none can be, in the browser."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
 def _after_fork() -> None:
     for lock in _locks:
         lock._at_fork_reinit()  # as the standard library does it, in `logging` for instance
 
 
-os.register_at_fork(after_in_child=_after_fork)
+when_forked(_after_fork)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator
 from typing import Final
@@ -12,6 +11,7 @@ from .connections import Connection
 from .context import when_destroyed
 from .effects import Lease, RunScript
 from .errors import CacheUnavailable
+from .forks import when_forked
 from .operations import LEASE, lease_renewal
 
 BEAT: Final = LEASE / 3
@@ -82,4 +82,4 @@ class Heartbeat:
 
 heartbeat = Heartbeat()
 when_destroyed(heartbeat.stop)
-os.register_at_fork(after_in_child=heartbeat._forget)
+when_forked(heartbeat._forget)

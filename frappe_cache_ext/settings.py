@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,9 @@ from .bench_sites import check_db_name, read_site
 from .errors import SettingsError
 
 SCHEMES: Final = ("redis", "rediss", "unix", "sentinel", "cluster", "embedded", "memory")
+DEFAULT_URL: Final = "memory://" if sys.platform == "emscripten" else "embedded://"
+"""In the browser there are no processes and no sockets, so no server either."""
+
 DEFAULT_SITE: Final = "default"
 DEFAULT_USER: Final = "Administrator"
 ENVIRONMENT_PREFIX: Final = "FRAPPE_CACHE_"
@@ -45,7 +49,7 @@ class Settings:
         origins: for each name above, where its value came from.
     """
 
-    url: str = "embedded://"
+    url: str = DEFAULT_URL
     site: str = DEFAULT_SITE
     db_name: str = ""
     user: str = DEFAULT_USER

@@ -10,8 +10,6 @@ import ssl
 from collections.abc import Iterator
 from typing import Any, Final
 
-import hiredis
-
 from .clients import Link
 
 _AT_ONCE: Final = 64 << 10
@@ -29,6 +27,8 @@ class Wire:
     """
 
     def __init__(self, link: Link) -> None:
+        import hiredis  # noqa: PLC0415  (has no wheel for the browser, where nobody has a wire to read from)
+
         # redis-py has no other way to what lies beneath.
         self.socket: Any = link._sock
         self._link = link

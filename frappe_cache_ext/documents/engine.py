@@ -7,7 +7,6 @@ A number with decimals comes back as `float` and a time of day as `timedelta`, a
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from ..context import when_destroyed
 from ..errors import SettingsError
-from ..forks import new_lock
+from ..forks import new_lock, when_forked
 from ..settings import Settings
 from .dberrors import translated
 from .drivers import BEGIN, LOCK_TIMEOUT, create_mariadb, create_postgres, create_sqlite
@@ -200,4 +199,4 @@ def _after_fork() -> None:
         engine.dispose(close=False)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+when_forked(_after_fork)

@@ -14,6 +14,7 @@ from sqlalchemy import exc
 from .. import context
 from ..context import current_settings
 from ..errors import CacheError
+from ..forks import when_forked
 from ..settings import Settings
 from .engine import dispose_all, inherited
 from .transaction import Transaction, abandoned, every
@@ -140,4 +141,4 @@ def _after_fork() -> None:
 context.when_leaving(_leave_site)
 context.when_cell_ends(_end_reading)
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+when_forked(_after_fork)

@@ -191,8 +191,12 @@ def _ask(read: Callable[[Any], Iterable[Any]], prefix: str) -> list[str]:
                     return
 
     thread = threading.Thread(target=collect, name="frappe-cache-completion", daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
+    try:
+        thread.start()
+    except RuntimeError:  # no threads here: what can be asked then is the memory of this process, which does not tarry
+        collect()
+    else:
+        thread.join(PATIENCE)
     return sorted(found.copy())
 
 
