@@ -7,6 +7,7 @@ leaves the notebook as running it does, which is the point of the lesson.
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 import shlex
 from collections.abc import Mapping
@@ -70,8 +71,8 @@ def comes_back(**variables: Any) -> str:
             raise NotYet(f"There is no {each!r} after the cell.", f"the cell has to set it to {short(value)}.")
         if not same(found, value):
             raise NotYet(f"{each!r} is {short(found)}, not {short(value)}.", "the cell is to compute what it did.")
-    _check_kept(cell, _how_to_keep(cell, variables))
     back, ran = _again(cell, variables)
+    _check_kept(cell, _how_to_keep(cell, variables))
     if ran:
         raise NotYet("Run again, the cell computes again.", _why_again(cell))
     missing = [each for each in variables if back[each] is _GONE]
@@ -126,10 +127,15 @@ def names_cause(answer: Any) -> str:
     if given in causes:
         return f"Right: {next(why for why in report.why if why.startswith(given))}."
     names = shell.user_ns
+    named = _CAUSE.match(given)
+    if named is not None and named[0] in causes:
+        raise NotYet(f"There is more than the name in {answer!r}.", "the name alone, as text.")
     if given.lower() in (cause.lower() for cause in causes):
         raise NotYet(f"There is no {given!r}.", "Python tells capital letters from small ones.")
     if given not in names:
         raise NotYet(f"The notebook has no {given!r}.", "%cached_why says the name, and what was there before.")
+    if _sets(next(filter(_MAGIC.match, cells_run()), ""), given):
+        raise NotYet(f"{given!r} is what the cell makes.", "what it is made from has changed: %cached_why.")
     if callable(names[given]):
         raise NotYet(
             f"{given}() is what it was, to the letter.",
@@ -149,8 +155,8 @@ def hears_of(path: str, then: str, **variables: Any) -> str:
     """
     name = next(iter(variables))
     cell = _last_cell(name)
-    _check_kept(cell, _how_to_read(cell, path))
     _, ran = _again(cell, variables)
+    _check_kept(cell, _how_to_read(cell, path))
     if ran:
         raise NotYet("With the same file, the cell computes again all the same.", _why_again(cell))
     file = Path(path)
@@ -205,7 +211,13 @@ def _last_cell(name: str) -> _Cell:
     report = getattr(cell_magics(shell), "last", None)
     if report is None:
         raise NotYet("The cell has not run.", "the red line under it says why.")
-    if text != next(filter(_MAGIC.match, ran)):
+    last = next(filter(_MAGIC.match, ran))
+    if text != last:
+        if not _is_python(last):
+            raise NotYet("The last cell under %%cached is no Python.", "the traceback under it says where.")
+        close = difflib.get_close_matches(name, re.findall(r"\w+", _body(last)), 1)
+        if close:
+            raise NotYet(f"The cell sets no {name!r}.", f"there is {close[0]!r} in it: names are taken to the letter.")
         raise NotYet("Other cells have run under %%cached since.", f"run the cell that sets {name!r} again, then this.")
     if report.error is not None:
         raise NotYet(f"The cell raised {type(report.error).__name__}.", "nothing is kept of a cell that fails.")
@@ -224,21 +236,32 @@ def _check_kept(cell: _Cell, hint: str) -> None:
 
 def _sets(text: str, name: str) -> bool:
     """Whether a cell sets a variable, and is no cell with a check in it."""
-    if name not in text or _CHECKS.search(text):
+    if name not in text or _CHECKS.search(text) or not _is_python(text):
         return False
-    body = text.partition("\n")[2] if _MAGIC.match(text) else text
-    try:
-        tree = ast.parse(current_shell().transform_cell(body))
-    except SyntaxError:
-        return False
+    tree = ast.parse(current_shell().transform_cell(_body(text)))
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     return any(node.id == name for node in nodes)
+
+
+def _body(text: str) -> str:
+    return text.partition("\n")[2] if _MAGIC.match(text) else text
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(current_shell().transform_cell(_body(text)))
+    except SyntaxError:
+        return False
+    return True
 
 
 def _again(cell: _Cell, variables: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Run a cell as if the kernel had just started: what its variables are then, and whether it computed.
 
     They are what they were, afterwards.
+
+    Raises:
+        NotYet: the magic refuses it; what is known of the last run is not of this cell.
     """
     from IPython.utils.capture import capture_output  # noqa: PLC0415  (only a notebook has cells)
 
@@ -248,6 +271,8 @@ def _again(cell: _Cell, variables: Mapping[str, Any]) -> tuple[dict[str, Any], b
     try:
         with unpaid(), capture_output():
             shell.run_cell(cell.text)
+        if magics.last is cell.report:
+            raise NotYet("The cell has not run.", "the line under it says why.")
         return {name: names.get(name, _GONE) for name in variables}, not magics.last.found
     finally:
         for name in variables:

@@ -17,7 +17,7 @@ from ..documents.transactions import current_transaction
 from ..keys import document_key
 from ..redis_wrapper import RedisWrapper
 from .documents import apart, elsewhere, statements
-from .functions import call_of, codes_of
+from .functions import call_of, codes_of, only_mentions
 from .verdict import NotYet, check, same, short
 
 
@@ -37,6 +37,11 @@ def read_from_cache(function: Callable[[str], Any], doctype: str, name: str, fie
         found = _ask(function, name)
         if found is None and truth is not None:
             raise NotYet(f"{call_of(function)} answers None.", "does it return what it found?")
+        if isinstance(found, list | tuple) and len(found) == 1 and same(found[0], truth):
+            raise NotYet(
+                f"{call_of(function)} answers {short(found)}, a {type(found).__name__}.",
+                f"ask for {field!r} by itself, without brackets, or take it out of the {type(found).__name__}.",
+            )
         if not same(found, truth):
             raise NotYet(
                 f"{call_of(function)} answers {short(found)}, and {field} is {short(truth)}.", "read that field."
@@ -53,6 +58,11 @@ def read_from_cache(function: Callable[[str], Any], doctype: str, name: str, fie
         raise NotYet(
             f"Somebody changed {field} to {short(then)}, and {call_of(function)} still answers {short(found)}.",
             "a cache of your own does not hear of the change; frappe.get_cached_value does.",
+        )
+    if any("client_cache" in code.co_names for code in codes_of(function)):
+        raise NotYet(
+            f"{call_of(function)} answers from a copy in this process, which may be a moment behind.",
+            "frappe.get_cached_value and frappe.get_cached_doc never are.",
         )
     return f"{call_of(function)} answers from the cache, and hears of each change."
 
@@ -177,6 +187,8 @@ def _outdated(
             'the cache has not heard of the query: frappe.clear_document_cache("Item") after it, or '
             "frappe.db.set_value instead of it.",
         )
+    if only_mentions(change, "clear_document_cache"):
+        return NotYet(what, "without parentheses clear_document_cache is only mentioned, not called.")
     if not was_cached:
         return NotYet(
             what,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,10 +10,8 @@ from .. import context, keys
 from ..redis_wrapper import RedisWrapper
 from .benches import Bench
 from .elsewhere import wait_until
-from .plots import INK, Picture
+from .plots import INK, Picture, new_axes, picture_of
 
-_DOTS_PER_INCH: Final = 160
-_SHOWN_PER_INCH: Final = 80
 _THERE: Final = "#189e86"
 _NEW: Final = "#6a7fd1"
 _GONE: Final = "#c8505f"
@@ -141,12 +137,7 @@ def _alt(reports: Mapping[str, _Report]) -> str:
 
 
 def _draw(reports: Mapping[str, _Report]) -> Picture:
-    # On a machine's first chart matplotlib says on stderr that it looks for fonts; its own are all that is needed.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    from matplotlib.figure import Figure  # noqa: PLC0415  (only those who draw pay for it)
-
-    figure = Figure(figsize=(7.0, 0.8 + 0.36 * len(reports)), dpi=_DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
+    axes = new_axes(7.0, 0.8 + 0.36 * len(reports))
     longest = max((report.minutes for report in reports.values()), default=1) or 1
     for index, report in enumerate(reports.values()):
         colour = {"evicted": _GONE, "new": _NEW}.get(report.state, _THERE)
@@ -165,14 +156,8 @@ def _draw(reports: Mapping[str, _Report]) -> Picture:
     axes.invert_yaxis()
     axes.set_xlim(0, longest * 1.22)
     axes.set_title("minutes since it was used", color=INK, fontsize=12, loc="left")
-    axes.tick_params(colors=INK, labelsize=11, length=3)
     axes.tick_params(axis="y", length=0, labelsize=12)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(INK)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", transparent=True, metadata={"Software": None})
-    return Picture(sink.getvalue(), _alt(reports), round(7.0 * _SHOWN_PER_INCH))
+    return picture_of(axes, _alt(reports))
 
 
 def _used(client: Any) -> int:

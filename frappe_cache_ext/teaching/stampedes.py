@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from .actors import crowd
 from .lesson import witnessed
-from .plots import COLOURS, INK, Picture
-
-_DOTS_PER_INCH: Final = 160
-_SHOWN_PER_INCH: Final = 80
+from .plots import COLOURS, INK, Picture, new_axes, picture_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +47,16 @@ class Stampede:
         return sum(call.computed for call in self.calls)
 
     @property
-    def waited(self) -> int:
-        """How many waited for the one who computed."""
+    def waiting(self) -> list[Call]:
+        """Those who waited for the one who computed."""
         # Whoever computes stores the answer before they have it themselves, so the end tells nothing: half-time does.
         half = min(((call.begun + call.ended) / 2 for call in self.calls if call.computed), default=math.inf)
-        return sum(not call.computed and call.begun < half < call.ended for call in self.calls)
+        return [call for call in self.calls if not call.computed and call.begun < half < call.ended]
+
+    @property
+    def waited(self) -> int:
+        """How many they are."""
+        return len(self.waiting)
 
     @property
     def at_once(self) -> int:
@@ -121,37 +121,34 @@ def draw(result: Stampede) -> Picture:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    from matplotlib.figure import Figure  # noqa: PLC0415  (only those who draw pay for it)
-
-    width = 9.0
-    figure = Figure(figsize=(width, 3.2), dpi=_DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
+    axes = new_axes(9.0, 3.2)
     first = min(call.begun for call in result.calls)
     ordered = sorted(result.calls, key=lambda call: (not call.computed, call.ended))
-    for computed, colour, label in ((True, COLOURS[2], "computes"), (False, COLOURS[0], "waits")):
-        rows = [(row, call) for row, call in enumerate(ordered) if call.computed is computed]
-        if rows:
+    waiting = result.waiting
+    groups = (
+        ("computes", COLOURS[2], [call for call in ordered if call.computed]),
+        ("waits", COLOURS[0], [call for call in ordered if call in waiting]),
+    )
+    for label, colour, calls in groups:
+        if calls:
             axes.barh(
-                [row for row, _ in rows],
-                [call.ended - call.begun for _, call in rows],
-                left=[call.begun - first for _, call in rows],
+                [ordered.index(call) for call in calls],
+                [call.ended - call.begun for call in calls],
+                left=[call.begun - first for call in calls],
                 height=0.7,
                 color=colour,
                 label=label,
             )
+    answered = [call for call in ordered if not call.computed and call not in waiting]
+    if answered:  # their bars would be too short to see
+        rows = [ordered.index(call) for call in answered]
+        axes.plot([call.ended - first for call in answered], rows, ".", color=COLOURS[1], label="answered at once")
     axes.set_ylim(len(ordered), -1)
     axes.set_yticks([])
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds", color=INK, fontsize=11)
     axes.set_ylabel(f"{len(ordered)} callers", color=INK, fontsize=12)
-    axes.tick_params(colors=INK, labelsize=11, length=3)
     legend = axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=11)
     for text in legend.get_texts():
         text.set_color(INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(INK)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", transparent=True, metadata={"Software": None})
-    return Picture(sink.getvalue(), result.alt, round(width * _SHOWN_PER_INCH))
+    return picture_of(axes, result.alt)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from .plots import INK, Picture
-
-_DOTS_PER_INCH: Final = 160
-_SHOWN_PER_INCH: Final = 80
+from .plots import INK, Picture, new_axes, picture_of
 
 _ACTORS: Final = (("#dbe6f7", "#14315e"), ("#f6e7cf", "#5c3a08"), ("#e6e0f5", "#36246b"))
 _RIGHT: Final = ("#d5efe6", "#0c4a3b")
@@ -133,14 +128,8 @@ def draw(scene: Scene) -> Picture:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    # On a machine's first chart matplotlib says on stderr that it looks for fonts; its own are all that is needed.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    from matplotlib.figure import Figure  # noqa: PLC0415  (only those who draw pay for it)
-
     lanes = [*scene.actors, *scene.lanes]
-    width, height = 9.0, 0.35 + 0.62 * len(lanes)
-    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
+    axes = new_axes(9.0, 0.35 + 0.62 * len(lanes))
     count = len(scene.moments)
     axes.set_xlim(-0.02, count + 0.02)
     axes.set_ylim(len(lanes) - 0.45, -0.55)
@@ -155,12 +144,9 @@ def draw(scene: Scene) -> Picture:
     axes.axhline(len(scene.actors) - 0.5, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(lanes)), lanes)
     axes.set_xticks([index + 0.5 for index in range(count)], [str(index + 1) for index in range(count)])
-    axes.tick_params(colors=INK, length=0, labelsize=11)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", transparent=True, metadata={"Software": None})
-    return Picture(sink.getvalue(), scene.alt, round(width * _SHOWN_PER_INCH))
+    axes.tick_params(length=0)
+    axes.spines["bottom"].set_visible(False)
+    return picture_of(axes, scene.alt)
 
 
 def _box(axes: Any, start: float, end: float, lane: int, text: str, colours: tuple[str, str]) -> None:

@@ -154,7 +154,7 @@ def _call_as_text(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
 
 
 def _show(durations: Mapping[str, float], title: str, at_least: int) -> None:
-    """The chart, where there is a notebook to show it in and matplotlib to draw it."""
+    """The chart, where there is a notebook to show it in."""
     try:
         from IPython import get_ipython  # noqa: PLC0415  (the line is worth having without either)
         from IPython.display import display  # noqa: PLC0415

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import itertools
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from ..errors import MISS
 from ..redis_wrapper import RedisWrapper
 from ..settings import default_db_name
 from .lesson import short_name
-from .verdict import NotYet, check, check_ttl, duration, listed, same, short
+from .verdict import NotYet, Written, check, check_ttl, duration, listed, same, short
 
 _cache: Final = RedisWrapper()
 
@@ -44,18 +45,24 @@ def value_stored(
     if site not in (None, current) and same(_stored(key, user, shared), value):
         raise NotYet(
             f"{key!r} is {short(value)} in the current site, {short_name(current)!r}.",
-            "frappe.init(site) comes first, then the value; put the current site's own value back, too.",
+            _why_not_in_site(site)
+            or "frappe.init(site) comes first, then the value; put the current site's own value back, too.",
         )
     with _in_site(site):
         found = _stored(key, user, shared)
         if found is MISS:
-            raise NotYet(f"Nothing is stored under {place} yet.", _why_not_found(key, value, user, shared))
+            hint = _why_not_in_site(site) or _why_not_found(key, value, user, shared)
+            raise NotYet(f"Nothing is stored under {place} yet.", hint)
     if not same(found, value):
-        raise NotYet(f"Under {place} lies {short(found)}, not {short(value)}.", _why_different(found, value))
+        hint = _why_different(found, value)
+        if user and same(_stored(key), value):
+            hint = "that one is there for everybody: without user= it is everybody's, with it this user's alone."
+        raise NotYet(f"Under {place} lies {short(found)}, not {short(value)}.", hint)
     if back_in not in (None, current):
         raise NotYet(
-            f"Under {place} lies {short(value)}, and the current site is still {short_name(current)!r}.",
-            "frappe.init(site) goes to another site.",
+            f"Under {place} lies {short(value)}, and the current site is {'still ' * (current == site)}"
+            f"{short_name(current)!r}.",
+            _why_not_in_site(back_in) or "frappe.init(site) goes to another site.",
         )
     return f"Under {place} lies {short(value)}."
 
@@ -102,7 +109,7 @@ def hash_field(name: str, field: str, value: Any) -> str:
             raise NotYet(
                 f"{name!r} has a field called {value!r}.", "the field comes before its value: hset(name, field, value)."
             )
-        raise NotYet(f"{name!r} has no field {field!r} yet.", "frappe.cache.hset(name, field, value) stores one field.")
+        raise NotYet(f"{name!r} has no field {field!r} yet.", _why_no_field(name, field))
     if not same(found, value):
         raise NotYet(f"The field {field!r} is {short(found)}, not {short(value)}.", _why_different(found, value))
     return f"The field {field!r} of {name!r} is {short(value)}."
@@ -130,7 +137,7 @@ def deleted(*gone: str, keeps: tuple[str, ...] = ()) -> str:
                 "storing nothing is not deleting: frappe.cache.delete_value(key) removes the key itself.",
             )
         if found is not MISS:
-            raise NotYet(f"{key!r} is still there.", "frappe.cache.delete_value(key) removes a key.")
+            raise NotYet(f"{key!r} is still there.", _why_not_deleted(key, gone))
     return f"{listed(gone)} {'is' if len(gone) == 1 else 'are'} gone" + (f", {listed(keeps)} stayed." if keeps else ".")
 
 
@@ -158,7 +165,7 @@ def field_deleted(name: str, field: str, *, keeps: tuple[str, ...]) -> str:
                 f"The field {field!r} is still there and holds {left[field]!r}.",
                 "storing nothing is not deleting: frappe.cache.hdel(name, field) removes the field.",
             )
-        raise NotYet(f"The field {field!r} is still there.", "frappe.cache.hdel(name, field) removes one field.")
+        raise NotYet(f"The field {field!r} is still there.", _why_field_not_deleted(field, left[field]))
     return f"The field {field!r} is gone, {listed(keeps)} stayed."
 
 
@@ -182,10 +189,13 @@ def _kind(key: str) -> str:
     return keys.decode(kind)
 
 
-def _why_not_found(key: str, value: Any, user: str | None, shared: bool) -> str:  # noqa: PLR0911  (one a mistake)
+def _why_not_found(key: str, value: Any, user: str | None, shared: bool) -> str:  # noqa: PLR0911, PLR0912  (one a mistake)
     """What the learner may have done instead."""
     if not shared and _stored(key, shared=True) is not MISS:
         return "it is there for all sites; leave shared=True out."
+    for other in _users_with(key) if user else ():
+        if user and user != other and user.lower().startswith(other.lower()):
+            return f"it is there for user {other!r}; the name is {user!r}, in full."
     if user and _stored(key) is not MISS:
         return f"it is there for everybody; add user={user!r}."
     mine = context.current_user()
@@ -205,13 +215,113 @@ def _why_not_found(key: str, value: Any, user: str | None, shared: bool) -> str:
         return f"there is {close[0]!r}; a key is taken to the letter."
     if isinstance(value, str) and _stored(value) == key:
         return "key and value have changed places: set_value(key, value)."
+    written = Written()
+    if written.only_mentions("set_value"):
+        return "without parentheses set_value is only mentioned, not called: set_value(key, value)."
+    if written.positional("set_value") > 2:
+        return "set_value takes the whole key as one text, then the value; what comes third is a user."
+    if "set_value" not in written.calls:
+        if "set" in written.calls:
+            return "set is a command of the client underneath, which knows no sites: set_value(key, value)."
+        if "hset" in written.calls:
+            return "hset stores a field of a hash; one value under one key is set_value(key, value)."
+        if "get_value" in written.calls:
+            return "get_value only reads: set_value(key, value) stores."
+        if written.sets:
+            return f"{min(written.sets)!r} is a name of Python's, in this kernel alone: set_value(key, value) stores."
     user_part = f", user={user!r}" if user else ""
     return f"frappe.cache.set_value({key!r}, ...{user_part}) stores a value."
 
 
+def _why_not_in_site(site: str | None) -> str | None:
+    """What went wrong with the site, where that can be seen."""
+    if site is None:
+        return None
+    if any(isinstance(call.args[0], ast.Constant) for call in Written().calls.get("init", ()) if call.args):
+        return (
+            f"frappe.init was given a text; the site's full name is in the variable: frappe.init({short_name(site)})."
+        )
+    return None
+
+
+def _users_with(key: str) -> list[str]:
+    """The users who have a value under a key."""
+    prefix = context.current_settings().db_name
+    known = [keys.strip_site(prefix, name) for name in itertools.islice(_cache.get_keys("user:"), 1000)]
+    return [each[len("user:") : -len(key) - 1] for each in known if each.endswith(f":{key}")]
+
+
+def _why_no_field(name: str, field: str) -> str:
+    written = Written()
+    if _cache.hexists(name, field, shared=True):
+        return "it is there for all sites; leave shared=True out."
+    if written.only_mentions("hset"):
+        return "without parentheses hset is only mentioned, not called: hset(name, field, value)."
+    if "set_value" in written.calls and "hset" not in written.calls:
+        return "set_value stores under a key of its own; a field of this hash is hset(name, field, value)."
+    prefix = context.current_settings().db_name
+    known = [keys.strip_site(prefix, each) for each in itertools.islice(_cache.get_keys(), 1000)]
+    close = [each for each in known if each != name and each.lower() == name.lower()]
+    if close:
+        return f"there is a hash {close[0]!r}; a key is taken to the letter."
+    return "frappe.cache.hset(name, field, value) stores one field."
+
+
+def _why_not_deleted(key: str, gone: tuple[str, ...]) -> str:  # noqa: PLR0911  (one a mistake)
+    written = Written()
+    for method in ("delete_value", "delete_keys"):
+        if written.only_mentions(method):
+            return f"without parentheses {method} is only mentioned, not called."
+    if written.positional("delete_value") > 1:
+        return "delete_value takes several keys as one list: what comes second is a user."
+    if "delete_value" in written.calls and any(
+        text and text != key and key.startswith(text.rstrip("*")) for text in written.texts
+    ):
+        return "delete_value takes a key to the letter; delete_keys deletes all that begin with a text."
+    if "delete_keys" in written.calls and any("*" in text for text in written.texts):
+        return "delete_keys takes what the keys begin with as it is: no * is needed."
+    if "hdel" in written.calls:
+        return "hdel removes a field of a hash; frappe.cache.delete_value(key) removes a key."
+    if any(_stored(each) is MISS for each in gone):
+        return "one down: delete_value takes a list of keys, too, and delete_keys what they begin with."
+    return "frappe.cache.delete_value(key) removes a key."
+
+
+def _why_field_not_deleted(field: str, value: Any) -> str:
+    written = Written()
+    if written.only_mentions("hdel"):
+        return "without parentheses hdel is only mentioned, not called: hdel(name, field)."
+    if "hdel" in written.calls and value in written.texts:
+        return "hdel takes the name of the field, not what is in it."
+    if "hdel" in written.calls:
+        close = [text for text in written.texts if text != field and text.strip().lower() == field.lower()]
+        if close:
+            return f"there is no field {close[0]!r}: names are taken to the letter."
+    if "delete_value" in written.calls:
+        return "delete_value removes whole keys; a field of a hash goes with frappe.cache.hdel(name, field)."
+    return "frappe.cache.hdel(name, field) removes one field."
+
+
+def _why_different_dict(found: dict[Any, Any], value: dict[Any, Any]) -> str:
+    missing = [key for key in value if key not in found]
+    if missing:
+        return f"there is no {missing[0]!r} in it."
+    more = [key for key in found if key not in value]
+    if more:
+        return f"{more[0]!r} is not wanted in it."
+    key = next(key for key in value if not same(found[key], value[key]))
+    if found[key] == [] and value[key]:
+        return f"{key!r} is empty: a generator gives its values once. Run the cell that makes it again."
+    return f"{key!r} is {short(found[key])}, and {short(value[key])} is wanted."
+
+
 def _why_different(found: Any, value: Any) -> str:
     if found is None:
-        return "None was stored; did the function forget to return its result?"
+        return "None was stored, which is what print() gives, and each function that returns nothing."
+    if isinstance(found, str) and isinstance(value, str) and found.strip().lower() == value.lower():
+        return "text is taken to the letter: look at capitals, and at spaces at the ends."
+    if isinstance(found, dict) and isinstance(value, dict):
+        return _why_different_dict(found, value)
     if isinstance(found, str) and not isinstance(value, str):
         return f"that is text; store the {type(value).__name__} itself, it needs no str() and no quotes."
     if type(found) is not type(value):

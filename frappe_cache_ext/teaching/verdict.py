@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import linecache
 import math
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 from ..connections import current_connection
+from . import shell
 
 P = ParamSpec("P")
 
@@ -82,20 +86,87 @@ def _explain(error: Exception) -> str:
     down = current_connection().down
     if down is not None:
         return str(NotYet(f"The cache server does not answer: {down}.", "%cache_connect shows what is wrong."))
-    kind = type(error).__name__
-    return str(NotYet(f"Your code raised {kind}: {error}", "run it in a cell of its own to see in which line."))
+    return str(NotYet(f"Your code raised {type(error).__name__}: {error}", _where(error)))
+
+
+def _where(error: Exception) -> str:
+    """The learner's own line: the last one that is none of a module's."""
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        line = linecache.getline(frame.f_code.co_filename, number).strip()
+        if frame.f_globals.get("__name__") == "__main__" and line:
+            return f"it was in line {number} of its cell: {line}"
+    return "run it in a cell of its own to see in which line."
+
+
+# --- what the learner wrote ---------------------------------------------------------------------------------------
+
+
+class Written:
+    """What the learner wrote in the cell that runs: a hint can name a mistake that has left no trace in the cache.
+
+    Attributes:
+        calls: the calls, by the last part of the name that is called.
+        mentions: names after a dot that are not called.
+        sets: names that are set.
+        texts: the texts that stand there.
+    """
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[ast.Call]] = {}
+        self.mentions: set[str] = set()
+        self.sets: set[str] = set()
+        self.texts: set[str] = set()
+        for statement in _learners_statements():
+            for node in ast.walk(statement):
+                self._note(node)
+        self.mentions -= set(self.calls)
+
+    def _note(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            self.calls.setdefault(node.func.attr, []).append(node)
+        elif isinstance(node, ast.Attribute):
+            self.mentions.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            self.sets.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self.texts.add(node.value)
+
+    def only_mentions(self, name: str) -> bool:
+        """Whether a method is named and never called."""
+        return name in self.mentions
+
+    def positional(self, name: str) -> int:
+        """How many arguments without a name a method was called with at most; 0 where it was not called."""
+        return max((len(call.args) for call in self.calls.get(name, ())), default=0)
+
+
+def _learners_statements() -> list[ast.stmt]:
+    current = shell.current_shell()
+    ran = shell.cells_run()
+    if current is None or not ran:
+        return []
+    try:
+        tree = ast.parse(current.transform_cell(ran[0]))
+    except SyntaxError:
+        return []
+    return [statement for statement in tree.body if not ast.unparse(statement).startswith("check.")]
 
 
 # --- what both kinds of checks say --------------------------------------------------------------------------------
 
 
-def check_ttl(left: float | None, seconds: float, what: str, argument: str) -> None:
-    """Raise `NotYet` unless what is left of an expiry fits the seconds it was to be set to, a while ago."""
+def check_ttl(left: float | None, seconds: float, what: str, argument: str, *, just_now: bool = False) -> None:
+    """Raise `NotYet` unless what is left of an expiry fits the seconds it was to be set to, just now or a while ago."""
     if left is None or left == math.inf:
         raise NotYet(f"{what} has no expiry: it stays until it is deleted.", f"add {argument}{seconds:g} to the call.")
     # The value may have been stored a while ago: what is left is at most what was set.
-    if 0.5 * seconds < left <= seconds + 1:
+    if 0.9 * seconds <= left <= seconds + 1:
         return
+    if 0.5 * seconds < left < seconds and not just_now:
+        raise NotYet(
+            f"{what} has {duration(round(left))} left, of {duration(seconds)}.",
+            f"{argument} takes seconds, {seconds:g} of them; if you wrote that, a while ago, store it once more.",
+        )
     for factor, unit in ((60, "minutes"), (3600, "hours"), (1 / 1000, "milliseconds")):
         if 0.5 * seconds / factor < left <= seconds / factor + min(1, 0.1 * seconds / factor):
             raise NotYet(
@@ -110,7 +181,13 @@ def check_ttl(left: float | None, seconds: float, what: str, argument: str) -> N
 
 def same(one: Any, other: Any) -> bool:
     """Whether two values are equal and of one type: ``True`` is no 1, and ``"1"`` neither."""
-    return type(one) is type(other) and bool(one == other)
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,14 +32,21 @@ def whole(code: str) -> Answer:
     return lambda source: code
 
 
-def swap(old: str, new: str) -> Answer:
-    """One place changed."""
+class swap:  # noqa: N801  (called like the others)
+    """One place changed, then another."""
 
-    def change(source: str) -> str:
-        assert old in source, old
-        return source.replace(old, new)
+    def __init__(self, old: str, new: str) -> None:
+        self._pairs = [(old, new)]
 
-    return change
+    def __call__(self, source: str) -> str:
+        for old, new in self._pairs:
+            assert old in source, old
+            source = source.replace(old, new)
+        return source
+
+    def then(self, other: swap) -> swap:
+        self._pairs += other._pairs
+        return self
 
 
 def above(line: str) -> Answer:
@@ -58,6 +66,42 @@ def last_line(line: str) -> Answer:
 
 def store(arguments: str) -> Answer:
     return whole(f"frappe.cache.set_value({arguments})")
+
+
+def by_hand(
+    name: str,
+    *,
+    get: str = 'f"shout|{word}"',
+    put: str | None = None,
+    result: str = 'word.upper() + "!"',
+    ending: str = "return result",
+) -> Answer:
+    """A function of one word with a cache by hand, and a mistake in it."""
+    return whole(
+        f"def {name}(word):\n"
+        f"    if found := frappe.cache.get_value({get}):\n"
+        "        return found\n"
+        "    work(1)\n"
+        f"    result = {result}\n"
+        f"    frappe.cache.set_value({put or get}, result)\n"
+        f"    {ending}\n"
+    )
+
+
+def looks(condition: str, *, get: str, result: str = "SHELF.get(item)") -> Answer:
+    """`stock` with another look into the cache."""
+    return whole(
+        'SHELF = {"tea": 12, "coffee": 0}\n\n\n'
+        "def stock(item):\n"
+        '    key = f"stock|{item}"\n'
+        f"    cached_value = frappe.cache.{get}\n"
+        f"    if {condition}:\n"
+        "        return cached_value\n"
+        "    work(1)\n"
+        f"    result = {result}\n"
+        "    frappe.cache.set_value(key, result)\n"
+        "    return result\n"
+    )
 
 
 ARGUMENTS = "frappe.get_cached_value takes the same arguments"
@@ -94,6 +138,15 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (store('"hello", "greeting"'), "key and value have changed places"),
             (store('"Greeting", "hello"'), "there is 'Greeting'; a key is taken to the letter"),
             (store('"greeting", "helo"'), "lies 'helo', not 'hello'"),
+            (store('"greeting", "Hello"'), "look at capitals"),
+            (store('"greeting", print("hello")'), "None was stored, which is what print() gives"),
+            (store('"greeting", ["hello"]'), "that is of type list, and str is wanted"),
+            (store('"greeting", "hello", user=True'), "it is there for user 'Administrator' only"),
+            (whole('greeting = "hello"'), "'greeting' is a name of Python's, in this kernel alone"),
+            (whole("frappe.cache.set_value"), "without parentheses set_value is only mentioned"),
+            (whole('frappe.cache.get_value("greeting")'), "get_value only reads"),
+            (whole('frappe.cache.set("greeting", "hello")'), "set is a command of the client underneath"),
+            (whole('frappe.cache.hset("greeting", "hello", 1)'), "use set_value instead of hset"),
         ],
         "exercise-2": [
             (
@@ -101,6 +154,17 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
                 "look with get_value(key) before",
             ),
             (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
+            (by_hand("shout", get='"shout"'), "the key leaves out 'word'"),
+            (by_hand("shout", put='f"shouted {word}"'), "under the key that it stores under"),
+            (by_hand("shout", result="word"), "and it was 'HELLO!'"),
+            (by_hand("shout", ending=""), "it ends without a return"),
+            (whole("@redis_cache\ndef shout(word):\n    work(1)\n    print(word.upper())\n"), "print shows a result"),
+            (
+                swap("def", "from frappe.utils.caching import request_cache\n\n\n@request_cache\ndef"),
+                "forgets with the request, as @request_cache does",
+            ),
+            (inside('frappe.cache.set_value(word, word.upper() + "!")'), "has to run before the function returns"),
+            (swap("work(1)", "work(1)\n    key = wrod"), "it was in line 3 of its cell: key = wrod"),
         ],
     },
     "01_strings": {
@@ -108,16 +172,33 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (store('"cups|todai", 3'), "there is 'cups|todai'"),
             (store('"cups|today", "3"'), "that is text; store the int itself"),
             (store('"cups|today", None'), "None was stored"),
+            (store('"cups|today", 3.0'), "that is of type float, and int is wanted"),
+            (store('"cups/today", 3'), "there is 'cups/today'"),
+            (store('"cups", 3, "today"'), "what comes third is a user"),
+            (whole('frappe.cache.hset("cups", "today", 3)'), "hset stores a field of a hash"),
         ],
         "exercise-2": [
             (store('"offer|tea", "half price"'), "add expires_in_sec=600"),
             (store('"offer|tea", "half price", expires_in_sec=10'), "as seconds, not as minutes"),
             (store('"offer|tea", "half price", expires_in_sec=600_000'), "not as milliseconds"),
             (store('"offer|tea", "half price", expires_in_sec=300'), "10 minutes are 600 of them"),
+            (store('"offer|tea", "half price", expires_in_sec=500'), "if you wrote that, a while ago"),
+            (store('"offer|tea", "Half price", expires_in_sec=600'), "look at capitals"),
+            (
+                whole('frappe.cache.expire_key("offer|tea", 600)\nfrappe.cache.set_value("offer|tea", "half price")'),
+                "add expires_in_sec=600",
+            ),
         ],
         "exercise-3": [
             (store('"letter|draft 1", None'), "storing nothing is not deleting"),
             (whole('frappe.cache.delete_keys("letter|")'), "it was to stay"),
+            (whole('frappe.cache.delete_value("letter|draft 1")'), "one down"),
+            (whole('frappe.cache.delete_value("letter|draft 1", "letter|draft 2")'), "what comes second is a user"),
+            (whole('frappe.cache.delete_value("letter|draft*")'), "delete_value takes a key to the letter"),
+            (whole('frappe.cache.delete_value("letter|draft")'), "delete_keys deletes all that begin with a text"),
+            (whole('frappe.cache.delete_keys("letter|draft*")'), "no * is needed"),
+            (whole("frappe.cache.delete_keys"), "delete_keys is only mentioned"),
+            (whole('frappe.cache.hdel("letter", "draft 1")'), "hdel removes a field of a hash"),
         ],
     },
     "02_hashes": {
@@ -125,11 +206,19 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (whole('frappe.cache.hset("user|ada", "London", "city")'), "the field comes before its value"),
             (whole('frappe.cache.hset("user|ada", "citi", "London")'), "but it has 'citi'"),
             (store('"user|ada", {"city": "London"}'), "is one value now, not a hash"),
+            (store('"user|ada|city", "London"'), "set_value stores under a key of its own"),
+            (whole('frappe.cache.hset("user|Ada", "city", "London")'), "there is a hash 'user|Ada'"),
+            (whole('frappe.cache.hset("user|ada", "city", "london")'), "look at capitals"),
+            (whole("frappe.cache.hset"), "hset is only mentioned"),
         ],
         "exercise-2": [
             (whole('frappe.cache.hset("user|ada", "email", "")'), "storing nothing is not deleting"),
             (whole('frappe.cache.delete_value("user|ada")'), "The whole of 'user|ada' is gone"),
             (whole('frappe.cache.hdel("user|ada", ["email", "name"])'), "The field 'name' is gone too"),
+            (whole('frappe.cache.hdel("user|ada", "ada@example.com")'), "not what is in it"),
+            (whole('frappe.cache.hdel("user|ada", "Email")'), "there is no field 'Email'"),
+            (whole('frappe.cache.delete_value("user|ada", "email")'), "delete_value removes whole keys"),
+            (whole("frappe.cache.hdel"), "hdel is only mentioned"),
         ],
     },
     "03_cached_documents": {
@@ -145,12 +234,18 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
                 ),
                 "reading is all that is wanted",
             ),
+            (
+                whole('def language_of(user):\n    return frappe.get_cached_value("User", user, ["language"])\n'),
+                "ask for 'language' by itself",
+            ),
+            (swap("frappe.get_doc", "frappe.client_cache.get_doc"), "which may be a moment behind"),
         ],
         "exercise-2": [
             (swap("    frappe.db.sql", '    frappe.clear_document_cache("Item")\n    frappe.db.sql'), "cleared before"),
             (inside('frappe.clear_document_cache("Item", group)'), "you cleared something else"),
             (inside('frappe.clear_document_cache("Item", "ITEM-0003")'), "1 of 33 items are right"),
             (inside("frappe.clear_cache()"), "throws everybody's entries away"),
+            (inside("frappe.clear_document_cache"), "clear_document_cache is only mentioned"),
             (swap("    frappe.db.commit()\n", ""), "leaves its change uncommitted"),
             (swap("frappe.db.commit()", "frappe.db.rollback()"), "all items of the group are to change"),
             (
@@ -170,6 +265,12 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (swap("{net}", "{net}|{country}|{object()}"), "something in it that changes by itself"),
             (swap("(key, result)", "(key, result, shared=True)"), "belongs to no site"),
             (swap("{net}", "{net}|{contry}"), "NameError"),
+            (swap("full_price|{net}", "{net}|{country}"), "says with what, but not what was computed"),
+            (swap("{net}", "{country}"), "the key leaves out 'net'"),
+            (swap("{net}", "{hash((net, country))}"), "which gives text another number in each process"),
+            (swap("set_value(key", 'set_value(f"{key}|{country}"'), "it looks under another key"),
+            (swap("    return result\n", ""), "it ends without a return"),
+            (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
         ],
         "exercise-2": [
             (
@@ -180,18 +281,39 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
                 "0 both times.\n✗ stock() computed twice: its result is None, which is",
             ),
             (swap("frappe.cache.set_value(key, result)", "pass"), "computed twice and stored nothing"),
+            (looks("cached_value is not None", get="get_value(key)", result="SHELF.get(item, 0)"), "and it was None"),
+            (
+                looks("cached_value is not object()", get="get_value(key, default=object())"),
+                "it takes a miss for a hit",
+            ),
+            (looks("cached_value is not MISING", get="get_value(key, default=MISING)"), "NameError"),
         ],
     },
     "05_invalidation": {
         "exercise-1": [
             (store('"forecast|Paris", "rain", expires_in_sec=15'), "as seconds, not as minutes"),
             (store('"forecast|Paris", "rain"'), "add expires_in_sec=900"),
+            (store('"forecast|Paris", "rain", expires_in_sec=0.25'), "as seconds, not as hours"),
+            (store('"forecast|Paris", "rain", expires_in_sec=600'), "if you wrote that, a while ago"),
+            (store('"forecast|Paris", "Rain", expires_in_sec=900'), "look at capitals"),
+            (store('"forecast|paris", "rain", expires_in_sec=900'), "there is 'forecast|paris'"),
+            (store('"forecast|Paris", "rain", True, 900'), "it is there for user 'Administrator' only"),
         ],
         "exercise-2": [
             (inside("frappe.cache.delete_value(item)"), "that one looks like 'price_of|tea'"),
             (inside('frappe.cache.delete_keys("")'), "throws everybody's entries away"),
             (inside('frappe.cache.delete_keys("price_of|")'), "The entry of 'coffee' is gone too"),
             (inside('frappe.cache.set_value(f"price_of|{item}", None)'), "delete the key instead"),
+            (inside('frappe.cache.expire_key(f"price_of|{item}", 1)'), "an expiry leaves the old answer in the cache"),
+            (inside("frappe.cache.delete_value"), "delete_value is only mentioned"),
+            (inside('frappe.cache.delete_value("price_of|tea")'), "that one looks like 'price_of|coffee'"),
+            (inside('frappe.cache.delete_keys(f"price_of|{item}")'), "delete_keys takes what keys begin with"),
+            (
+                swap("    prices", '    frappe.cache.delete_value(f"price_of|{item}")\n    prices'),
+                "First change, then throw away",
+            ),
+            (swap("prices[item] = price", 'frappe.cache.delete_value(f"price_of|{item}")'), "did not change the table"),
+            (inside("price_of.clear_cache()"), "AttributeError"),
         ],
     },
     "06_redis_cache": {
@@ -199,16 +321,34 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (above("@redis_cache"), "keeps its results for an hour"),
             (above("@redis_cache(ttl=0.5)"), "as seconds, not as minutes"),
             (above("@redis_cache(ttl=None)"), "has no expiry"),
+            (above("@redis_cache(ttl=30_000)"), "as seconds, not as milliseconds"),
+            (above("@redis_cache(ttl=20)"), "30 seconds are 30 of them"),
+            (above("@redis_cache(ttl=30, stale=30)"), "beyond their ttl"),
+            (above("from frappe.utils.caching import site_cache\n@site_cache(ttl=30)"), "in this process"),
+            (above("@redis_cache(seconds=30)"), "TypeError"),
         ],
         "exercise-2": [
             (inside("author_of.clear_cache"), "without parentheses clear_cache is only mentioned"),
             (inside('frappe.cache.delete_keys("")'), "author_of.clear_cache() forgets this function's results only"),
+            (inside("author_of.invalidate"), "invalidate is only mentioned"),
+            (inside("author_of.invalidate(author)"), "it takes the same arguments as author_of()"),
+            (inside('author_of.invalidate("Emma")'), "still answers 'Bram Stoker'"),
+            (swap("    authors", "    author_of.clear_cache()\n    authors"), "First change, then throw away"),
         ],
     },
     "07_sites_users_keys": {
         "exercise-1": [
             (store('"theme", "solarized"'), "it is there for everybody; add user='ben@example.com'"),
             (store('"theme", "light", user=True'), "Under 'theme' of user 'ben@example.com' lies 'light'"),
+            (store('"theme", "solarized", user="ben"'), "it is there for user 'ben'"),
+            (store('"theme", "solarized", user="ben@example.com"'), "for user 'ben@example.com' only"),
+            (
+                whole(
+                    'frappe.cache.set_value("theme", "light", user="ben@example.com")\n'
+                    'frappe.cache.set_value("theme", "solarized")'
+                ),
+                "that one is there for everybody",
+            ),
         ],
         "exercise-2": [
             (store('"opening", "10:00"'), "frappe.init(site) comes first"),
@@ -216,26 +356,54 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
                 whole('frappe.init(museum)\nfrappe.cache.set_value("opening", "10:00")'),
                 "the current site is still 'museum'",
             ),
+            (
+                whole('frappe.init("museum")\nfrappe.cache.set_value("opening", "10:00")\nfrappe.init(library)'),
+                "the site's full name is in the variable: frappe.init(museum)",
+            ),
+            (
+                whole('frappe.init(museum)\nfrappe.cache.set_value("opening", "10:00")\nfrappe.init("library")'),
+                "the site's full name is in the variable: frappe.init(library)",
+            ),
         ],
     },
     "08_complex_values": {
         "exercise-1": [
             (store('"report", str(report)'), "that is text; store the dict itself"),
-            (store('"report", {"month": "May", "sold": (3, 5, 8)}'), "store the new value under the same key"),
+            (store('"report", {"month": "May", "sold": (3, 5, 8)}'), "'sold' is (3, 5, 8), and [3, 5, 8] is wanted"),
+            (store('"report", {"sold": [3, 5, 8]}'), "there is no 'month' in it"),
+            (store('"report", [3, 5, 8]'), "that is of type list, and dict is wanted"),
+            (
+                whole(
+                    'list(report["sold"])\nreport["sold"] = list(report["sold"])\n'
+                    'frappe.cache.set_value("report", report)'
+                ),
+                "a generator gives its values once",
+            ),
+            (store('"report", report'), "NotCacheable"),
         ],
         "exercise-2": [
             (whole("answer = pickle.loads(found)"), "pickle.loads would run what is in there"),
             (whole('answer = "time"'), "half of the name"),
             (whole('answer = "os.getcwd"'), "is not what it would call"),
+            (whole("answer = read_inertly(found)"), "its name is asked for, in quotes"),
+            (whole("answer = str(read_inertly(found))"), "There is more than the name"),
+            (whole("import time\nanswer = time.time"), "The answer is a function, not a text"),
         ],
     },
     "09_the_requests_own_cache": {
         "exercise-1": [
             (swap('frappe.cache.get_value("language", use_local_cache=False)', '"English"'), "leave the reading in it"),
             (swap("headline():", "headline(words):"), "TypeError"),
+            (swap("return words", "print(words)").then(swap(", use_local_cache=False", "")), "print shows a result"),
+            (swap("    return words\n", "").then(swap(", use_local_cache=False", "")), "it ends without a return"),
+            (swap('get_value("language", use_local_cache=False)', "get_value"), "never asks the server"),
+            (swap("use_local_cache=False", "use_local_cache=true"), "NameError"),
         ],
         "exercise-2": [
-            (above("@redis_cache"), "its result outlives the request"),
+            (above("@redis_cache"), "what keeps it on the server is too much"),
+            (above("import functools\n@functools.cache"), "what keeps it beyond is too much"),
+            (whole("@request_cache\ndef permissions(user):\n    work(1)\n    print('read')\n"), "print shows a result"),
+            (above("@request_cache()"), "TypeError"),
             (swap("    work(1)\n", ""), "leave the call of work(...) in it"),
         ],
     },
@@ -280,6 +448,10 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (swap("%%cached words\n", ""), "The cell that sets 'words' is not under %%cached"),
             (whole('%%cached words\nwords = {"tea": 3, "milk": 4}'), "leave the call of work(...) in it"),
             (last_line("del log, words"), "There is no 'words' after the cell"),
+            (swap("%%cached words", "%%cached words --var words"), "The cell has not run"),
+            (swap("words = {", "wrods = {"), "there is 'wrods' in it"),
+            (last_line('del "log"'), "The last cell under %%cached is no Python"),
+            (last_line("del lgo"), "The cell raised NameError"),
         ],
         "exercise-2": [
             (whole("answer = 4"), "the name is asked for, not the value"),
@@ -287,6 +459,9 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (whole('answer = "RATE"'), "'RATE' is what it was: 0.25"),
             (whole('answer = "wrapping"'), "capital letters from small ones"),
             (whole('answer = "TAX"'), "The notebook has no 'TAX'"),
+            (whole('answer = "parcel"'), "'parcel' is what the cell makes"),
+            (whole('answer = "WRAPPING 3 -> 4"'), "the name alone, as text"),
+            (whole("answer = wrapping"), "NameError"),
         ],
         "exercise-3": [
             (swap("%%cached price", "%%cached price --refresh"), "--refresh runs the cell whatever is stored"),
@@ -294,6 +469,8 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (swap("%%cached price", "%%cached price --version 2"), "of the next change it hears nothing again"),
             (swap("%%cached price", "%%cached price --ttl 60"), "until then the old value is what everybody gets"),
             (swap("%%cached price", "%%cached price --file price.txt"), "the file is called prices.txt"),
+            (swap("%%cached price", "%%cached price --files prices.txt"), "The cell has not run"),
+            (swap("%%cached price\n", ""), "is not under %%cached"),
         ],
     },
     "12_races_and_stampedes": {
@@ -326,11 +503,15 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
             (whole("def hears(key):\n    del mine[key]\n"), "also of those without a copy here"),
             (whole("def hears(key):\n    mine.pop(key, None)\n"), "what changed while the connection was lost"),
             (whole("def hears(key):\n    mine[key] = None\n"), "None was stored"),
+            (whole("def hears(key):\n    copies.pop(key, None)\n"), "NameError"),
+            (whole("def hears():\n    mine.clear()\n"), "TypeError"),
         ],
         "exercise-2": [
             (whole('answer = "report"'), "each call has other arguments"),
             (whole('answer = "seats_left"'), "a copy may be a moment behind"),
             (whole('answer = "all"'), "'all' is none of the three"),
+            (whole('answer = "report(question)"'), "each call has other arguments"),
+            (whole("answer = currency"), "NameError"),
         ],
     },
     "14_a_real_bench": {
@@ -376,15 +557,21 @@ WRONG: dict[str, dict[str, list[tuple[Answer, str]]]] = {
     },
 }
 
-# What a learner stores again, as the hint says, where a wrong answer has spoiled it.
+# What is done after a wrong answer, for the next one to begin where this one did.
 AGAIN = {
+    "00_start_here": "frappe.clear_cache()",
+    "01_strings": "frappe.clear_cache()",
     "02_hashes": """
-frappe.cache.delete_value("user|ada")
+frappe.clear_cache()
 for field, value in {"name": "Ada", "email": "ada@example.com", "visits": 3}.items():
     frappe.cache.hset("user|ada", field, value)
 """,
+    "05_invalidation": "frappe.clear_cache()",
     "07_sites_users_keys": """
+frappe.init(museum)
+frappe.clear_cache()
 frappe.init(library)
+frappe.clear_cache()
 frappe.cache.set_value("opening", "9:00")
 frappe.set_user("ben@example.com")
 """,
@@ -395,6 +582,10 @@ frappe.set_user("ben@example.com")
 def kernels_find_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+
+HINT = re.compile(r"^  Hint: (.+)$", re.MULTILINE)
+ERROR = re.compile(r"[A-Z]\w*Error|NotCacheable")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -411,12 +602,20 @@ def test_every_exercise_tells_untouched_wrong_and_solved_apart(name: str) -> Non
             source, checks = asked_for(notebook, cell)
             before = around(notebook, cell)[0]
             again = before.source if before.cell_type == "code" else AGAIN.get(name)
-            assert len(WRONG[name][cell.id]) >= 1
+            own = set()
             for wrong, hint in WRONG[name][cell.id]:
                 assert hint not in untouched
                 shown = "".join(map(pupil.run, as_cells(wrong(source), checks, cell)))
-                assert "✗ " in shown, shown
-                assert hint in shown
+                assert hint in shown, shown
+                assert "✗ " in shown or ERROR.fullmatch(hint), shown
+                own.add(tuple(HINT.findall(shown)))
+                if again is not None:
+                    pupil.run(again)
+            assert len(own - {(), tuple(HINT.findall(untouched))}) >= 2, f"{cell.id}: two mistakes, two hints"
+            for mistake, error in (("undefined_name", "NameError: "), ("def (:", "SyntaxError: ")):
+                shown = pupil.run(as_cells(f"{source.rstrip()}\n{mistake}\n", checks, cell)[0])
+                assert error in shown, shown  # the usual traceback, and nothing of a check
+                assert "✗" not in shown
                 if again is not None:
                     pupil.run(again)
             solved = "".join(map(pupil.run, as_cells(solution_of(notebook, cell), checks, cell)))

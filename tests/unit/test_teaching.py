@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -189,6 +192,24 @@ def test_durations_have_three_digits(seconds: float, text: str) -> None:
     assert plots.seconds_as_text(seconds) == text
 
 
+def test_without_matplotlib_a_chart_says_and_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> tuple[dict[str, str], bytes]:
+        bundle = plots.bars({"<first>": 1.0, "second": 0.0002}, "a & b", 'Bars: "much" shorter')._repr_mimebundle_()
+        kind, source = re.findall(r"data:image/([a-z+]+);base64,([^\"]+)", bundle["text/html"])[0]
+        return bundle | {"text/html": bundle["text/html"].replace(f"{kind};base64,{source}", "")}, b64decode(source)
+
+    with_it, _ = shown()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    without, drawing = shown()
+    assert without == with_it
+    root = ElementTree.fromstring(drawing)  # noqa: S314  (our own)
+    texts = [each.text for each in root.findall("{*}text")]
+    assert texts[:5] == ["a & b", "<first>", "1.00 s", "second", "200 µs"]
+    assert texts[5:] == ["100 µs", "1 ms", "10 ms", "100 ms", "1 s"]
+    slow, fast = (float(each.attrib["width"]) for each in root.findall("{*}rect"))
+    assert float(root.attrib["width"]) > slow > 3 * fast > 0
+
+
 def test_matplotlib_is_loaded_by_whoever_draws_only() -> None:
     code = "import sys, frappe_cache_ext.teaching; print(sorted({'matplotlib', 'IPython'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -351,6 +372,16 @@ def test_true_is_not_one_and_text_is_no_number() -> None:
     assert "that is text" in hint(check.value_stored("flag", 1))
 
 
+def test_a_value_inside_another_has_its_type_too() -> None:
+    cache.set_value("order", {"pieces": [1, 2.0], "paid": 1})
+    assert "'pieces' is [1, 2.0], and [1, 2] is wanted" in hint(
+        check.value_stored("order", {"pieces": [1, 2], "paid": True})
+    )
+    cache.set_value("order", {"pieces": [1, 2], "paid": 1})
+    assert "'paid' is 1, and True is wanted" in hint(check.value_stored("order", {"pieces": [1, 2], "paid": True}))
+    assert "'pieces' is not wanted in it" in hint(check.value_stored("order", {"paid": 1}))
+
+
 def test_an_expiry_is_told_in_the_unit_that_was_meant() -> None:
     for seconds, fragment in ((2, "not as minutes"), (120_000, "not as milliseconds"), (300, "120 of them")):
         cache.set_value("offer", 1, expires_in_sec=seconds)
@@ -385,6 +416,111 @@ def test_parts_that_run_together_are_found_out() -> None:
 
     assert "put a separator between" in hint(check.key_is_unique(area, (1, 12), (11, 2)))
     assert check.key_is_unique(area, (1, 12), (2, 13))
+
+
+def test_a_cache_in_the_fields_of_a_hash_is_a_cache() -> None:
+    def area(width: int, height: int) -> int:
+        field = f"{width} by {height}"
+        if found := cache.hget("area", field):
+            return int(found)
+        work()
+        cache.hset("area", field, width * height)
+        return width * height
+
+    assert check.key_is_unique(area, (1, 12), (11, 2), (2, 12))
+    assert check.counts_once(area, 3, 4, gives=12)
+    assert "and it was 13" in hint(check.counts_once(area, 3, 4, gives=13))
+
+
+def test_a_key_without_the_arguments_is_found_out_by_another_call() -> None:
+    def area(width: int, height: int) -> int:
+        if found := cache.get_value("area"):
+            return int(found)
+        work()
+        cache.set_value("area", width * height)
+        return width * height
+
+    assert "area(4, 5) was answered with the result of area(3, 4)" in hint(check.counts_once(area, 3, 4))
+
+
+@pytest.mark.parametrize("made", [object, lambda: next(numbers)])
+def test_a_key_that_changes_by_itself_is_found_out_whatever_it_is_next_time(made: Callable[[], object]) -> None:
+    def twice(a: int) -> int:
+        key = f"twice|{a}|{made()}"
+        if found := cache.get_value(key):
+            return int(found)
+        work()
+        cache.set_value(key, 2 * a)
+        return 2 * a
+
+    assert "something in it that changes by itself" in hint(check.key_is_unique(twice, (1,), (2,)))
+
+
+def test_results_may_be_kept_by_hand_as_well() -> None:
+    def rate(seconds: float | None) -> float:
+        if found := cache.get_value("rate"):
+            return float(found)
+        work()
+        cache.set_value("rate", 0.85, expires_in_sec=seconds)
+        return 0.85
+
+    assert check.cached_for(rate, 30, 30)
+    assert "add expires_in_sec=30" in hint(check.cached_for(rate, 30, None))
+    assert "30 seconds are 30 of them" in hint(check.cached_for(rate, 30, 25))
+
+
+TABLE = {"tea": 1, "coffee": 2}
+
+
+def price_of(item: str) -> int:
+    if (found := cache.get_value(f"price|{item}")) is not None:
+        return int(found)
+    work()
+    cache.set_value(f"price|{item}", TABLE[item])
+    return TABLE[item]
+
+
+def late(item: str, price: int) -> None:
+    TABLE[item] = price
+    cache.delete_value(f"price|{item}")
+
+
+def early(item: str, price: int) -> None:
+    cache.delete_value(f"price|{item}")
+    TABLE[item] = price
+
+
+def updating(item: str, price: int) -> None:
+    TABLE.update({item: price})
+    cache.delete_value(f"price|{item}")
+
+
+def widely(item: str, price: int) -> None:
+    TABLE[item] = price
+    cache.delete_keys(f"price|{item}")
+
+
+def one_only(item: str, price: int) -> None:
+    TABLE[item] = price
+    cache.delete_value("price|tea")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (late, "✓"),
+        (updating, "✓"),
+        (early, "First change, then throw away"),
+        (widely, "delete_keys takes what keys begin with"),
+        (one_only, "that one looks like 'price|coffee'"),
+    ],
+)
+def test_never_stale_looks_in_between_and_at_other_items(change: Callable[[str, int], None], said: str) -> None:
+    table = TABLE
+    verdict = check.never_stale(price_of, change, TABLE, "tea", 7, other="coffee")
+    assert said in verdict.text
+    assert TABLE is table
+    assert TABLE == {"tea": 1, "coffee": 2}
 
 
 def test_a_stored_result_must_be_the_returned_one() -> None:

@@ -57,6 +57,19 @@ def test_what_hears_badly_gets_its_hint(hears: Callable[[str | None], object], h
     assert COPIES == {"rate": 100}
 
 
-def test_what_hears_well_passes() -> None:
-    assert check.drops_when_told(told, COPIES)
+def told_with_a_new_dictionary(key: str | None) -> None:
+    global COPIES  # noqa: PLW0603  (what is tested)
+    COPIES = {} if key is None else {name: value for name, value in COPIES.items() if name != key}
+
+
+@pytest.mark.parametrize("hears", [told, told_with_a_new_dictionary])
+def test_what_hears_well_passes(hears: Callable[[str | None], object]) -> None:
+    copies = COPIES
+    assert check.drops_when_told(hears, COPIES)
+    assert COPIES is copies
     assert COPIES == {"rate": 100}
+
+
+def test_a_call_is_a_name_too() -> None:
+    assert check.gains_from_copies("currency()")
+    assert not check.gains_from_copies("report(question)")
