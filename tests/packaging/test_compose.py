@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,40 @@ def test_images_are_pinned_to_a_version(name: str) -> None:
 
 
 def test_the_base_image_is_pinned_and_the_lab_is_not_root() -> None:
-    assert all(PINNED.fullmatch(image) for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
+    images = re.findall(r"^FROM (.+)", DOCKERFILE, re.MULTILINE | re.IGNORECASE)
+    assert images
+    assert all(PINNED.fullmatch(image) for image in images)
     users = re.findall(r"^USER (\S+)", DOCKERFILE, re.MULTILINE)
-    assert users[-1:] not in ([], ["root"], ["0"])
+    assert users[-1:] == ["learner"]
+
+
+def test_the_image_has_the_python_of_binder_and_the_version_of_the_project() -> None:
+    python = (ROOT / "binder/runtime.txt").read_text().strip().removeprefix("python-")
+    assert re.search(rf"^FROM python:{re.escape(python)}\.\d", DOCKERFILE, re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert SERVICES["lab"]["image"].endswith(f":{version}")
+
+
+# What a service may say; `privileged`, `user`, `cap_add`, `network_mode` and others would give it more than it needs.
+SAID = {
+    *(
+        "build",
+        "command",
+        "depends_on",
+        "environment",
+        "healthcheck",
+        "image",
+        "ports",
+        "profiles",
+        "restart",
+        "volumes",
+    ),
+}
+
+
+@each_service
+def test_no_service_asks_for_more_than_it_needs(name: str) -> None:
+    assert set(SERVICES[name]) <= SAID
 
 
 @each_service
@@ -47,7 +79,15 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     for port in SERVICES[name].get("ports", []):
         assert isinstance(port, str)
         assert port.startswith("127.0.0.1:")
-    assert SERVICES[name].get("network_mode") is None
+
+
+def test_only_jupyterlab_has_a_port_on_the_host_and_it_is_the_one_it_listens_on() -> None:
+    assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["lab"]
+    (port,) = SERVICES["lab"]["ports"]
+    inside = port.rsplit(":", 1)[1]
+    assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE) == [inside]
+    assert f'"--port={inside}"' in DOCKERFILE
+    assert f"//127.0.0.1:{inside}/" in SERVICES["lab"]["healthcheck"]["test"][-1]
 
 
 @each_service
@@ -55,6 +95,23 @@ def test_every_service_has_a_health_check(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD"
     assert {"interval", "timeout", "retries"} <= set(check)
+    assert not check.get("disable")
+    assert check["test"][1:] in (
+        ["redis-cli", "ping"],
+        ["redis-cli", "-e", "ping"],
+        ["healthcheck.sh", "--connect", "--innodb_initialized"],
+    ) or check["test"][1:3] == ["python", "-c"]
+    seconds = {key: int(str(check[key]).removesuffix("s")) for key in ("interval", "timeout")}
+    assert all(1 <= each <= 30 for each in seconds.values())
+
+
+def test_the_lab_s_health_check_is_a_program_that_can_run() -> None:
+    compile(SERVICES["lab"]["healthcheck"]["test"][-1], "healthcheck", "exec")
+
+
+def test_the_notebooks_lie_where_the_image_begins() -> None:
+    (volume,) = SERVICES["lab"]["volumes"]
+    assert re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[-1] == volume.split(":")[1]
 
 
 @each_service

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = ("lab", "demo", "notebooks", "test", "check", "lint", "long", "bench", "clean", "help")
+TARGETS = ("lab", "demo", "lite", "site", "notebooks", "test", "check", "lint", "long", "bench", "clean", "help")
 
 
 def supported_pythons() -> list[str]:
@@ -110,7 +110,7 @@ def made_clone(clone: Path) -> Path:
         '*"-m alone"*) exit ${ALONE_EXIT:-0};; *) exit ${TESTS_EXIT:-0};; esac\n'
     )
     python.chmod(0o755)
-    for stamp in (".made", ".lab", ".test", ".bench"):
+    for stamp in (".made", ".lab", ".lite", ".test", ".bench"):
         (clone / ".venv" / stamp).touch()
     return clone
 
@@ -211,7 +211,7 @@ def test_tests_those_alone_and_notebooks_all_run_and_all_count(
 
 
 def test_clean_keeps_the_sources(made_clone: Path) -> None:
-    for folder in ("frappe_cache_ext/__pycache__", "tests", "notebooks/.ipynb_checkpoints", "dist"):
+    for folder in ("editions", "frappe_cache_ext/__pycache__", "tests", "notebooks/.ipynb_checkpoints", "dist"):
         (made_clone / folder).mkdir(parents=True)
     (made_clone / "frappe_cache_ext" / "keys.py").touch()
     (made_clone / "notebooks" / "00.ipynb").touch()

@@ -1,0 +1,1 @@
+"""The notebooks in other forms than as files to open with Jupyter."""
