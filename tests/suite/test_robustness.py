@@ -231,6 +231,10 @@ CLAIMS = re.compile(r"times faster|in less than a millisecond|no time at all|How
 """Words that promise a speed-up, or ask how large it is."""
 
 
+def test_the_notebooks_that_measure_a_speed_up_are_known() -> None:
+    assert [name[:2] for name in MEASURING] == ["00", "03", "04", "06", "09", "11", "13"]
+
+
 def test_whoever_claims_a_speed_up_measures_it() -> None:
     claiming = [
         name for name in NAMES if any(CLAIMS.search(cell.source) for cell in read(name).cells if cell.id != "map")
