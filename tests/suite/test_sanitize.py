@@ -20,6 +20,7 @@ SAMPLES = {
     "Wall time: 897 μs": "Wall time: DURATION",  # U+03BC
     "Wall time: 897 us": "Wall time: DURATION",
     "Wall time: 1.02 s": "Wall time: DURATION",
+    "Wall time: 1e+03 µs": "Wall time: DURATION",
     "Wall time: 12.3 ms": "Wall time: DURATION",
     "Wall time: 1min 2s": "Wall time: DURATION",
     "computed · 1.03 s": "computed · DURATION",

@@ -89,6 +89,13 @@ def test_its_first_cell_says_what_it_is_for(name: str, notebook: Any) -> None:
     assert re.search(r"\*\*What you need to know:\*\* .+", title)
 
 
+def test_it_says_whether_it_runs_in_the_browser_alone_and_the_map_agrees(name: str, notebook: Any) -> None:
+    said = re.findall(r"^\*\*In the browser alone:\*\* (yes|no), [^.]+\.$", notebook.cells[0].source, re.MULTILINE)
+    row = re.search(rf"^\| {name[:2]} \|.*\| (yes|no) \|$", section("The map"), re.MULTILINE)
+    assert row
+    assert said == [row[1]]
+
+
 def test_it_ends_with_what_was_learned_and_where_to_go(name: str, notebook: Any) -> None:
     learned, following = notebook.cells[-2:]
     assert re.fullmatch(r"## What you learned\n\n(- .+\n?){2,4}", learned.source)
