@@ -260,7 +260,8 @@ def broken_run(folder: Path, code: str, names: Sequence[str]) -> Run:
         notebook.cells = notebook.cells[: notebook.cells.index(last) + 1]
         (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook))  # type: ignore[no-untyped-call]
     paths = [str(folder / f"{name}.ipynb") for name in names]
-    return Nbval(*paths, folder=folder, FRAPPE_CACHE_URL="memory://broken").outcome()
+    at_once = ("-n", "2", "--dist", "loadscope")  # each kernel has a memory of its own
+    return Nbval(*paths, *at_once, folder=folder, FRAPPE_CACHE_URL="memory://broken").outcome()
 
 
 def test_without_a_cache_every_speed_up_turns_red(folder: Path) -> None:
