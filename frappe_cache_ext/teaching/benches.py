@@ -20,12 +20,10 @@ from ..bench import BenchConfig, write_bench_config
 from ..bench_sites import COMMON_CONFIG, SITE_CONFIG, list_sites
 from ..errors import ServerError
 from ..server_binary import find_binary
+from .elsewhere import PATIENCE
 
 RECORDED: Final = Path(__file__).with_name("recorded_bench.json.gz")
 """What `tests/suite/record_bench.py` recorded: the sites of a made-up library, and what they had cached."""
-
-PATIENCE: Final = 15.0
-"""Seconds that the server may take to start or to end on a busy machine."""
 
 _UNTIL_WE_END: Final = """
 import os, subprocess, sys, threading
@@ -40,8 +38,6 @@ threading.Thread(target=end, daemon=True).start()
 sys.exit(server.wait())
 """
 """Runs a server for as long as standard input is open: until this process ends, however that happens."""
-
-_STORE: Final = {"hash": "HSET", "list": "RPUSH", "set": "SADD"}
 
 
 class Bench:
@@ -159,17 +155,22 @@ def make_bench(*sites: str, maxmemory_mb: int = 64) -> Bench:
     Raises:
         ServerError: there is no server's binary, or it does not start.
     """
-    _close_made()
-    bench = Bench({site: f"_{site.partition('.')[0]}" for site in sites}, maxmemory_mb)
-    _made.append(bench)
-    return bench
+    return _make({site: f"_{site.partition('.')[0]}" for site in sites}, maxmemory_mb)
 
 
 _made: Final[list[Bench]] = []
 """The notebook's bench: a cell that is run again replaces the one it made before."""
 
 
-def _close_made() -> None:
+def _make(sites: Mapping[str, str], maxmemory_mb: int) -> Bench:
+    close_made()
+    bench = Bench(sites, maxmemory_mb)
+    _made.append(bench)
+    return bench
+
+
+def close_made() -> None:
+    """Close what `make_bench` or `find_bench` has made last."""
     while _made:
         _made.pop().close()
 
@@ -192,9 +193,7 @@ def find_bench(folder: str | None = None) -> Path:
         print(f"This is the bench {named.name}, with {len(list_sites(named))} sites.")
         return named
     recording = read_recording()
-    _close_made()
-    bench = Bench(recording["sites"], maxmemory_mb=64)
-    _made.append(bench)
+    bench = _make(recording["sites"], maxmemory_mb=64)
     fill(bench.url, recording["keys"])
     print("No bench is named. This is a recorded one, of a library and a school.")
     return bench.folder
@@ -211,19 +210,19 @@ def fill(url: str, recorded: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         url: the server.
-        recorded: for each key ``name``, ``type``, ``ttl`` in seconds or None, and ``value``: one text, or pairs of
-            texts for a hash, or texts for a list or set; names and values in base64.
+        recorded: for each key ``name``, ``type``, ``ttl`` in seconds or None, and ``value``: a string's text, or a
+            hash's pairs of field and text; names, fields and texts in base64.
     """
     import redis  # noqa: PLC0415  (not every notebook has a bench)
 
     with redis.Redis.from_url(url) as client, client.pipeline(transaction=False) as pipeline:
         for key in recorded:
             name = base64.b64decode(key["name"])
-            if key["type"] == "string":
-                pipeline.set(name, base64.b64decode(key["value"]))
+            if key["type"] == "hash":
+                pairs = [[base64.b64decode(each) for each in pair] for pair in key["value"]]
+                pipeline.hset(name, mapping=dict(pairs))
             else:
-                parts = [part for each in key["value"] for part in (each if isinstance(each, list) else [each])]
-                pipeline.execute_command(_STORE[key["type"]], name, *map(base64.b64decode, parts))
+                pipeline.set(name, base64.b64decode(key["value"]))
             if key["ttl"] is not None:
                 pipeline.expire(name, key["ttl"])
         pipeline.execute()

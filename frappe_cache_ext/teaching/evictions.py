@@ -10,7 +10,7 @@ from .. import context, keys
 from ..redis_wrapper import RedisWrapper
 from .benches import Bench
 from .elsewhere import wait_until
-from .plots import INK, Picture, new_axes, picture_of
+from .plots import INK, Picture, new_axes, picture_of, show
 
 _THERE: Final = "#189e86"
 _NEW: Final = "#6a7fd1"
@@ -21,7 +21,7 @@ _SIZE: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
+class Report:
     """A report as it was last seen.
 
     Attributes:
@@ -94,35 +94,28 @@ class Shelf:
         self._ages = ages
         return report
 
-    def look(self) -> dict[str, _Report]:
+    def look(self) -> dict[str, Report]:
         """Each report that the shelf has held since it was filled, those used last first; looking is not using."""
         import redis  # noqa: PLC0415  (loaded by now)
 
         db_name = context.current_settings().db_name
         there = (keys.strip_site(db_name, name) for name in self._cache.get_keys("report|"))
-        found: dict[str, _Report] = {}
+        found: dict[str, Report] = {}
         with redis.Redis.from_url(self.bench.url) as client:
             for key in dict.fromkeys((*self._ages, *there)):
                 idle, before = client.object("idletime", self._cache.make_key(key)), self._ages.get(key)
                 if idle is None:
-                    found[key] = _Report(before or 0, "evicted")
+                    found[key] = Report(before or 0, "evicted")
                 else:
                     minutes = idle // 60
                     state = "new" if before is None else "read" if minutes < before else ""
-                    found[key] = _Report(minutes, state)
+                    found[key] = Report(minutes, state)
         return dict(sorted(found.items(), key=lambda pair: (pair[1].minutes, pair[1].state != "new", pair[0])))
 
     def show(self) -> None:
         """Print who is there and who was evicted, and draw it where there is a notebook to show it in."""
         reports = self.look()
-        try:
-            from IPython import get_ipython  # noqa: PLC0415  (the table is worth having without either)
-            from IPython.display import display  # noqa: PLC0415
-
-            if get_ipython() is not None:
-                display(_draw(reports))  # type: ignore[no-untyped-call]
-        except ImportError as error:
-            print(f"(no picture: {error.name} is not installed)")
+        show(lambda: _draw(reports))
         for key, report in reports.items():
             print(f"{key}   {_ago(report.minutes):<11}   {report.state}".rstrip())
 
@@ -131,12 +124,12 @@ def _ago(minutes: int) -> str:
     return f"{minutes} min ago" if minutes else "just now"
 
 
-def _alt(reports: Mapping[str, _Report]) -> str:
+def _alt(reports: Mapping[str, Report]) -> str:
     parts = [f"{key} {_ago(each.minutes)}{each.state and f', {each.state}'}" for key, each in reports.items()]
     return f"Bar chart of the reports by the time since each was used: {'; '.join(parts)}."
 
 
-def _draw(reports: Mapping[str, _Report]) -> Picture:
+def _draw(reports: Mapping[str, Report]) -> Picture:
     axes = new_axes(7.0, 0.8 + 0.36 * len(reports))
     longest = max((report.minutes for report in reports.values()), default=1) or 1
     for index, report in enumerate(reports.values()):

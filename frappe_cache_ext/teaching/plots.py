@@ -11,7 +11,7 @@ import html
 import io
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -113,6 +113,22 @@ def new_axes(width: float, height: float) -> Any:
         spine.set_visible(side == "bottom")
         spine.set_color(INK)
     return axes
+
+
+def show(draw: Callable[[], Picture | Drawing]) -> None:
+    """Draw and show a picture where there is a notebook to show it in; elsewhere the words beside it have to do.
+
+    Args:
+        draw: makes the picture.
+    """
+    try:
+        from IPython import get_ipython  # noqa: PLC0415  (the words are worth having without)
+        from IPython.display import display  # noqa: PLC0415
+
+        if get_ipython() is not None:
+            display(draw())  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        print(f"(no picture: {error.name} is not installed)")
 
 
 def picture_of(axes: Any, alt: str) -> Picture:

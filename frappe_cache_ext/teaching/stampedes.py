@@ -11,7 +11,7 @@ from typing import Any
 
 from .actors import crowd
 from .lesson import witnessed
-from .plots import COLOURS, INK, Picture, new_axes, picture_of
+from .plots import COLOURS, INK, Picture, new_axes, picture_of, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +98,9 @@ def stampede(function: Callable[[], Any], people: int = 50) -> Stampede:
 
     crowd(call, people)
     result = Stampede(getattr(function, "__name__", "the function"), calls)
-    _show(result)
+    show(lambda: draw(result))
     print(repr(result))
     return result
-
-
-def _show(result: Stampede) -> None:
-    """The picture, where there is a notebook to show it in and matplotlib to draw it."""
-    try:
-        from IPython import get_ipython  # noqa: PLC0415  (the line is worth having without either)
-        from IPython.display import display  # noqa: PLC0415
-
-        if get_ipython() is not None:
-            display(draw(result))  # type: ignore[no-untyped-call]
-    except ImportError as error:
-        print(f"(no picture: {error.name} is not installed)")
 
 
 def draw(result: Stampede) -> Picture:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from .plots import INK, Picture, new_axes, picture_of
+from .plots import INK, Picture, new_axes, picture_of, show
 
 _ACTORS: Final = (("#dbe6f7", "#14315e"), ("#f6e7cf", "#5c3a08"), ("#e6e0f5", "#36246b"))
 _RIGHT: Final = ("#d5efe6", "#0c4a3b")
@@ -85,14 +85,7 @@ class Scene:
 
     def show(self) -> None:
         """Print the table, and draw the picture where there is a notebook to show it in and matplotlib to draw it."""
-        try:
-            from IPython import get_ipython  # noqa: PLC0415  (the table is worth having without either)
-            from IPython.display import display  # noqa: PLC0415
-
-            if get_ipython() is not None:
-                display(draw(self))  # type: ignore[no-untyped-call]
-        except ImportError as error:
-            print(f"(no picture: {error.name} is not installed)")
+        show(lambda: draw(self))
         print(repr(self))
 
     def _table(self) -> str:

@@ -154,20 +154,9 @@ def _call_as_text(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
 
 
 def _show(durations: Mapping[str, float], title: str, at_least: int) -> None:
-    """The chart, where there is a notebook to show it in."""
-    try:
-        from IPython import get_ipython  # noqa: PLC0415  (the line is worth having without either)
-        from IPython.display import display  # noqa: PLC0415
-
-        if get_ipython() is None:
-            return
-        slow, fast = durations
-        alt = (
-            f"Bar chart of durations on a logarithmic scale: {title}. The bar “{slow}” stands for more than {at_least} "
-            f"times the duration of the bar “{fast}”."
-        )
-        picture = plots.bars(durations, title, alt)
-    except ImportError as error:
-        print(f"(no chart: {error.name} is not installed)")
-        return
-    display(picture)  # type: ignore[no-untyped-call]
+    slow, fast = durations
+    alt = (
+        f"Bar chart of durations on a logarithmic scale: {title}. The bar “{slow}” stands for more than {at_least} "
+        f"times the duration of the bar “{fast}”."
+    )
+    plots.show(lambda: plots.bars(durations, title, alt))

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from frappe_cache_ext import server
 from tests.suite.browser import browser, faint_texts, fence
 from tests.suite.learner import FOLDER, NAMES, ROOT, code_cells, read
 from tests.support import LONG, kernel_address, until
@@ -176,19 +174,10 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    """Short, since the server's socket lies in it."""
-    folder = Path(tempfile.mkdtemp(prefix="fcl-"))
-    yield folder
-    server.stop(folder / "server")
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Any]:
+def page(tmp_path_factory: pytest.TempPathFactory, session_home: Path) -> Iterator[Any]:
     """A page of the browser with JupyterLab in it, and a list of what it asked of other machines."""
     with browser() as started:
-        lab = Lab(tmp_path_factory.mktemp("lab"), home)
+        lab = Lab(tmp_path_factory.mktemp("lab"), session_home)
         try:
             context = started.new_context(viewport={"width": WIDTHS[0], "height": 1000})
             context.set_default_timeout(120_000)

@@ -146,7 +146,7 @@ def test_no_paragraph_becomes_a_list_by_its_first_number(name: str) -> None:
 # --- the pages that are not notebooks: their links (those of the notebooks are checked in test_suite.py)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "notebooks/README.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_of_the_pages_leads_to_a_file_and_a_heading(page: str) -> None:
     path = ROOT / page
     for target in links(path.read_text(encoding="utf-8")):
@@ -213,11 +213,9 @@ def lab_anchors(name: str) -> list[str]:
     ],
 )
 def test_misspellings_are_found_in_text_and_not_in_code(source: str, wanted: list[str]) -> None:
-    pytest.importorskip("spellchecker")
     assert misspelled(source) == wanted
 
 
 def test_every_allowed_word_is_needed() -> None:
     """What the dictionary has learned since, and what nobody writes any more, goes."""
-    pytest.importorskip("spellchecker")
     assert [word for word in sorted(allowed()) if word in dictionary()] == []

@@ -37,7 +37,7 @@ def none_left() -> Iterator[None]:
     except ServerNotFound:
         requires(False, "a binary for the bench's server")
     yield
-    benches._close_made()
+    benches.close_made()
 
 
 @pytest.fixture(params=["embedded", "redis-server"])
