@@ -16,7 +16,7 @@ from ..errors import MISS
 from ..redis_wrapper import RedisWrapper
 from ..stand_ins import StandIn, read_inertly
 from .lesson import count_runs, trial
-from .verdict import NotYet, check, check_ttl, duration, same, short
+from .verdict import NotYet, Written, check, check_ttl, duration, same, short
 
 _cache: Final = RedisWrapper()
 
@@ -554,10 +554,7 @@ def definition_of(function: Callable[..., Any]) -> ast.FunctionDef | None:
 def only_mentions(function: Callable[..., Any], name: str) -> bool:
     """Whether a function names a method and never calls it."""
     definition = definition_of(function)
-    nodes = [] if definition is None else list(ast.walk(definition))
-    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    found = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == name]
-    return bool(found) and not any(id(node) in called for node in found)
+    return definition is not None and Written([definition]).only_mentions(name)
 
 
 def codes_of(function: Callable[..., Any]) -> Iterator[Any]:

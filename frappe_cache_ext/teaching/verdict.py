@@ -8,7 +8,7 @@ import linecache
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -102,7 +102,10 @@ def _where(error: Exception) -> str:
 
 
 class Written:
-    """What the learner wrote in the cell that runs: a hint can name a mistake that has left no trace in the cache.
+    """What the learner wrote: a hint can name a mistake that has left no trace in the cache.
+
+    Args:
+        statements: where; in the cell that runs, without its checks, where None.
 
     Attributes:
         calls: the calls, by the last part of the name that is called.
@@ -111,12 +114,12 @@ class Written:
         texts: the texts that stand there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, statements: Iterable[ast.stmt] | None = None) -> None:
         self.calls: dict[str, list[ast.Call]] = {}
         self.mentions: set[str] = set()
         self.sets: set[str] = set()
         self.texts: set[str] = set()
-        for statement in _learners_statements():
+        for statement in _learners_statements() if statements is None else statements:
             for node in ast.walk(statement):
                 self._note(node)
         self.mentions -= set(self.calls)
