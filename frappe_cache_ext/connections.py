@@ -160,6 +160,7 @@ class Connection:
         self.listener = Listener(self.copies, self._listening_link, self._leads_to)
         self._connected = itertools.count(1)
         self._client: Client | None = None
+        self._inherited: list[Client] = []
         self._pinned: Pinned | None = None
         self._scripts: dict[Script, Any] = {}
         self._lock = threading.RLock()
@@ -513,11 +514,16 @@ class Connection:
     def _after_fork(self) -> None:
         # Threads do not survive a fork; a lock may have been held by one of them.
         self._lock = threading.RLock()
+        # The client's pool has such a lock, too, and its sockets are the parent's: the child opens its own. What it
+        # inherited is kept, for to be closed, by the garbage collector for instance, it would take that lock.
+        if self._client is not None:
+            self._inherited.append(self._client)
+        self._client = self._pinned = None
+        self._scripts.clear()
         self.flights.forget()
         self._prober = None
         self._down = None
         self._closed = False
-        self._pinned = Pinned(self._pinned.client) if self._pinned is not None else None
         self.listener.after_fork()
 
 

@@ -326,7 +326,7 @@ for _ in range(5):
         frappe.cache.get_value("a", use_local_cache=False)
         os.write(its, b"1")
         os._exit(0)
-    if not select.select([mine], [], [], 5)[0]:
+    if not select.select([mine], [], [], 20)[0]:
         hung += 1
         os.kill(child, 9)
     os.waitpid(child, 0)
@@ -339,6 +339,45 @@ print(hung)
 
 def test_a_child_of_a_process_whose_threads_use_a_server_inside_it() -> None:
     assert run_python(_FORK) == "0\n"
+
+
+_FORK_IN_A_POOL = """
+import os, select, sys, threading
+import frappe_cache_ext as frappe
+frappe.init("fork.test", url=sys.argv[1])
+frappe.cache.set_value("a", 1)
+pool = frappe.cache.redis.connection_pool
+inside, done = threading.Event(), threading.Event()
+def take():
+    with pool._lock:
+        inside.set()
+        done.wait()
+thread = threading.Thread(target=take)
+thread.start()
+inside.wait()
+def child(deeper):
+    mine, its = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        heard = b"%d" % frappe.cache.get_value("a", use_local_cache=False)
+        os.write(its, heard + child(deeper - 1) if deeper else heard)
+        os._exit(0)
+    heard = os.read(mine, 9) if select.select([mine], [], [], 20)[0] else b"hung"
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return heard
+print(child(2).decode())
+done.set()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("inside_it", [True, False])
+def test_a_child_of_a_process_one_thread_of_which_was_taking_a_connection(
+    inside_it: bool, request: pytest.FixtureRequest
+) -> None:
+    url = "memory://" if inside_it else request.getfixturevalue("server").url
+    assert run_python(_FORK_IN_A_POOL, url) == "111\n"
 
 
 def test_it_ends_at_once(server: RedisServer, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
