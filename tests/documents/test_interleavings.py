@@ -33,8 +33,10 @@ from tests.documents.interleavings import (
     warm_server,
     writer,
 )
+from tests.support import LONG
 
 ANY_END = ("commit", "rollback", "savepoint")
+takes_minutes = pytest.mark.skipif(not LONG, reason="takes minutes: make long")
 
 
 def reads(name: str = "reader", *, warm: bool = True) -> Actor:
@@ -138,6 +140,7 @@ class TestMore:
         actors = [reads_in_transaction(), reads(), writes()]
         shown(World(actors, warm_server(0), Budgets(crashes=1, lost=1)), 100_000)
 
+    @takes_minutes
     def test_an_older_snapshot_and_a_lost_log(self) -> None:
         """A server that came back with entries of before and without its log."""
         shown(World([reads(), writes()], warm_server(0), Budgets(lost=1, restarts=1)), 100_000)
@@ -152,6 +155,7 @@ class TestMore:
         actors = [reads_in_transaction(), writes()]
         shown(World(actors, warm_server(0), Budgets(crashes=1, lost=2)), 50_000)
 
+    @takes_minutes
     def test_an_outage_of_a_writer_that_ends_in_any_way(self) -> None:
         actors = [reads_in_transaction(), writes("writer", *ANY_END)]
         shown(World(actors, warm_server(0), Budgets(crashes=1, outages=1, sleeps=1), refusals=True), 100_000)

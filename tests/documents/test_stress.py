@@ -14,7 +14,7 @@ import pytest
 from tests.documents.processes import Seen, own_redis, prepare, site_of, stress, workers
 from tests.support import LONG
 
-STRESS_SECONDS = 20.0 if LONG else 10.0
+STRESS_SECONDS = 20.0 if LONG else 6.0
 NAIVE_SECONDS = 6.0
 
 GAPS = {"fast": (0.05, 0.4), "slow": (0.5, 1.5)}
