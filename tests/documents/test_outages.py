@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -17,7 +18,7 @@ from frappe_cache_ext import context
 from frappe_cache_ext.connections import current_connection
 from frappe_cache_ext.documents.engine import dispose_all, engine_for
 from tests.documents.processes import ENTRY, LOG, Proxy, Worker, own_redis, prepare, site_of, stress, workers
-from tests.support import RedisServer, until
+from tests.support import LONG, RedisServer, until
 
 SECONDS = 9.0
 DISTURBED = 3.5
@@ -27,7 +28,7 @@ QUARANTINE = 1.5
 """Seconds for which a log after a lost one lets nobody store: more than a writer takes to find a server again (0.5)."""
 
 GAPS = {"fast": (0.05, 0.4)}
-FEW = pytest.mark.parametrize("database_kind", ["sqlite", "mariadb"])
+STRESSED = ["sqlite", "mariadb"] if LONG else ["mariadb" if "TEST_MARIADB_URL" in os.environ else "sqlite"]
 SERVERS = pytest.mark.parametrize("database_kind", ["mariadb", "postgres"])
 
 
@@ -74,7 +75,7 @@ def restart_from_old(server: RedisServer) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@FEW
+@pytest.mark.parametrize("database_kind", STRESSED)
 @pytest.mark.parametrize(
     ("disturb", "every"),
     [

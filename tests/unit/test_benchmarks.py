@@ -47,6 +47,7 @@ from tests.benchmarks.rows import (
 )
 from tests.benchmarks.table import Result
 from tests.benchmarks.timing import Contender, Field, Figures, Gauge, Missing, NotMeasured, measure, percentile
+from tests.support import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -556,12 +557,15 @@ def test_a_quick_run_of_what_is_cheap_works(tmp_path: Path) -> None:
     assert (tmp_path / "page.md").read_text() == page.as_markdown(written)
 
 
+takes_minutes = pytest.mark.skipif(not LONG, reason="takes minutes: make long")
+
+
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     return run_quickly(tmp_path_factory.mktemp("bench"))
 
 
-@pytest.mark.slow
+@takes_minutes
 @pytest.mark.timeout(600)
 def test_a_quick_run_measures_every_row(quick_run: tuple[str, dict[str, Any]]) -> None:
     printed, written = quick_run
@@ -575,7 +579,7 @@ def test_a_quick_run_measures_every_row(quick_run: tuple[str, dict[str, Any]]) -
         assert each["peers"]
 
 
-@pytest.mark.slow
+@takes_minutes
 @pytest.mark.timeout(600)
 def test_a_quick_run_measures_every_curve(quick_run: tuple[str, dict[str, Any]]) -> None:
     printed, written = quick_run
@@ -608,7 +612,7 @@ PACKAGES = {
 """What has to be installed for whom; the others are here in any case."""
 
 
-@pytest.mark.slow
+@takes_minutes
 @pytest.mark.timeout(600)
 def test_a_quick_run_names_who_is_missing(quick_run: tuple[str, dict[str, Any]]) -> None:
     printed, written = quick_run
@@ -624,7 +628,7 @@ def test_a_quick_run_names_who_is_missing(quick_run: tuple[str, dict[str, Any]])
             assert {"median", "least", "most", "ratio"} <= other.keys()
 
 
-@pytest.mark.slow
+@takes_minutes
 @pytest.mark.timeout(600)
 def test_a_quick_run_says_what_it_was_measured_with(quick_run: tuple[str, dict[str, Any]]) -> None:
     _, written = quick_run

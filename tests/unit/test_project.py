@@ -176,7 +176,7 @@ def test_the_environment_is_filled_again_when_pyproject_changes(made_clone: Path
     assert result.returncode == 0, result.stderr
     first, second = asked(made_clone)
     assert "pip" in first
-    assert first.endswith("install --editable .[test,dev]")
+    assert first.endswith("install --no-compile --editable .[test,dev]")
     assert "--nbval notebooks" in second
 
 
