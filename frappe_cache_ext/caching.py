@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable
@@ -22,11 +23,13 @@ from .cells.called import Called
 from .connections import Connection, current_connection
 from .copies import Slot
 from .effects import Steps
-from .errors import MISS, NotCacheable, NotCachedWarning, warn
+from .errors import MISS, CacheError, NotCacheable, NotCachedWarning, in_words, warn
+from .forks import open_in_child
 from .invalidations import FIRST_WAIT
 from .local_caching import check_function, request_cache, site_cache
 from .operations import Scope, milliseconds
 from .redis_wrapper import RedisWrapper, run
+from .settings import Settings
 
 __all__ = ["CacheInfo", "CachedFunction", "redis_cache", "request_cache", "site_cache"]
 
@@ -190,6 +193,7 @@ class _RedisCache:
         check_function(function, "redis_cache")
         self.function = function
         self.called = Called(function)
+        self.looking = open_in_child(threading.RLock())
         self.prefix = keys.function_key(function.__module__, function.__qualname__)
         self.cache = RedisWrapper()
         self.shelves: dict[tuple[Connection, str], _Shelf] = {}
@@ -264,9 +268,9 @@ class _RedisCache:
             wait: seconds to wait if this process does not listen for changes yet.
         """
         holds, shelf = self.near[3:]
-        if slot is _UNKNOWN or not (holds is None or holds()):
-            slot, shelf = _UNKNOWN, self._shelf()
         try:
+            if slot is _UNKNOWN or not (holds is None or holds()):
+                slot, shelf = _UNKNOWN, self._shelf()
             if self.key is not None:
                 given, named = (self.key(*args, **kwargs),), {}
             else:
@@ -275,13 +279,13 @@ class _RedisCache:
                 slot = self._slot(shelf, given, named)
             call = self._call(shelf, slot, given, named)
         except NotCacheable as error:
-            self.misses += 1
-            warn(
-                f"not cached: {self.function.__qualname__}(): {error}. Leave it out with key=, a function of the "
-                "arguments that returns what tells calls apart.",
-                NotCachedWarning,
+            return self._no_key(
+                f"{error}. Leave it out with key=, a function of the arguments that returns what tells calls apart."
             )
-            return MISS, None
+        except CacheError:  # of the settings, for instance
+            raise
+        except Exception as error:  # what the user's own objects raise when they are looked at, or their key=
+            return self._no_key(f"no key can be made for it ({in_words(error)}).")
         scope = self._scope(shelf, wait)
         if scope.copies is not None:
             known = scope.generations.get(shelf.generation_name)
@@ -297,6 +301,11 @@ class _RedisCache:
 
         name, expiry, wanted, stale, early = shelf.generation_name, self.expiry, self.wanted, self.stale, self.early
         return MISS, operations.load_result(scope, name, call.name, compute, expiry, wanted, stale=stale, early=early)
+
+    def _no_key(self, reason: str) -> tuple[Any, None]:
+        self.misses += 1
+        warn(f"not cached: {self.function.__qualname__}(): {reason}", NotCachedWarning)
+        return MISS, None
 
     def clear_cache(self) -> None:
         """Forget all results of this function on the current site, those of all users."""
@@ -326,6 +335,10 @@ class _RedisCache:
     def _shelf(self) -> _Shelf:
         """What belongs to the current site, for the function's code as it is now."""
         settings, connection = context.current_settings(), current_connection()
+        with self.looking:  # what another thread is putting together must not be read half made
+            return self._shelf_of(settings, connection)
+
+    def _shelf_of(self, settings: Settings, connection: Connection) -> _Shelf:
         shelf = self.shelves.get((connection, settings.db_name))
         if shelf is None:
             shelf = self.shelves[connection, settings.db_name] = _Shelf(

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
 from . import stand_ins
-from .errors import Missing, NotCacheable, UnreadableValue
+from .errors import Missing, NotCacheable, UnreadableValue, in_words
 from .stand_ins import StandIn, read_inertly
 
 MAGIC: Final = b"\xfcFC"
@@ -131,7 +131,7 @@ class Codec:
         except UnreadableValue:
             raise
         except Exception as error:  # broken bytes can make a plain type raise anything
-            raise UnreadableValue(f"it is not a pickle ({_reason(error)})") from error
+            raise UnreadableValue(f"it is not a pickle ({in_words(error)})") from error
 
 
 def cost(data: bytes) -> float | None:
@@ -220,14 +220,14 @@ def loads(body: bytes) -> Any:
         if error.name is not None and error.name.partition(".")[0] == "frappe":
             _without_frappe.add(error.name)
             return _loads_without_frappe(body)
-        raise UnreadableValue(_reason(error)) from error
+        raise UnreadableValue(in_words(error)) from error
     except AttributeError as error:
         # The shim's `frappe` has no controllers; a real one has them all.
         if "'frappe" in str(error):
             return _loads_without_frappe(body)
-        raise UnreadableValue(_reason(error)) from error
+        raise UnreadableValue(in_words(error)) from error
     except Exception as error:
-        raise UnreadableValue(_reason(error)) from error
+        raise UnreadableValue(in_words(error)) from error
 
 
 _without_frappe: Final[set[str]] = set()
@@ -247,12 +247,7 @@ def _loads_without_frappe(body: bytes) -> Any:
     try:
         return _FrappeUnpickler(io.BytesIO(body)).load()
     except Exception as error:
-        raise UnreadableValue(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise UnreadableValue(in_words(error)) from error
 
 
 def _offender(value: object, path: str, error: Exception) -> tuple[str, str]:

@@ -175,6 +175,12 @@ MISS: Final = Missing.MISS
 _PACKAGE: Final = f"{Path(__file__).parent}{os.sep}"
 
 
+def in_words(error: BaseException) -> str:
+    """The kind of an error and its text, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def warn(text: str, category: type[CacheWarning]) -> None:
     """Warn, pointing at the first line outside this package: the user's."""
     kept = _kept.get()

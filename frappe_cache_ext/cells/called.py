@@ -11,6 +11,7 @@ After the first call it is enough to see that each name still holds the object i
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -87,9 +88,9 @@ class Called:
         numbers: dict[int, int] = {}
         while waiting:
             value = waiting.pop(0)
-            if isinstance(value, types.FunctionType):
+            if _is(value, types.FunctionType):
                 self._walk_function(stream, value, waiting, numbers)
-            elif isinstance(value, type):
+            elif _is(value, type):
                 self._walk_class(stream, value, waiting, numbers)
         self._digest = stream.hash.digest()
 
@@ -115,7 +116,7 @@ class Called:
         value = names.get(name, MISS)
         self._watched.append(_Watched(names, name, value))
         for attribute in chain:
-            if not isinstance(value, types.ModuleType) or not modules.is_own(value.__name__):
+            if not _is(value, types.ModuleType) or not modules.is_own(value.__name__):
                 break
             names, value = vars(value), vars(value).get(attribute, MISS)
             self._watched.append(_Watched(names, attribute, value))
@@ -123,7 +124,8 @@ class Called:
 
     def _walk_class(self, stream: Stream, kind: type, waiting: list[Any], numbers: dict[int, int]) -> None:
         for name, member in vars(kind).items():
-            function = getattr(member, "__func__", getattr(member, "fget", member))
+            inner = "__func__" if _is(member, classmethod | staticmethod) else "fget" if _is(member, property) else None
+            function = getattr(member, inner) if inner else member
             self._watched.append(_Watched(vars(kind), name, member))
             stream.write(b"member", name.encode())
             self._feed(stream, function, waiting, numbers)
@@ -132,7 +134,7 @@ class Called:
 
     def _feed(self, stream: Stream, value: Any, waiting: list[Any], numbers: dict[int, int]) -> None:
         value = _behind(value)
-        if isinstance(value, types.FunctionType | type):
+        if _is(value, types.FunctionType | type):
             if not modules.is_own(value.__module__ or ""):
                 stream.write(b"installed", f"{value.__module__}:{value.__qualname__}".encode())
                 return
@@ -151,7 +153,7 @@ _Cell = tuple[types.CellType, Any]
 
 def _steady_cells(function: Any, seen: set[int]) -> list[_Cell] | None:
     """The variables of a function's closure; None where one, or a default, can change and be the same object still."""
-    if not isinstance(function, types.FunctionType):
+    if not _is(function, types.FunctionType):
         return None
     if id(function) in seen:
         return []
@@ -173,18 +175,31 @@ def _steady_cells(function: Any, seen: set[int]) -> list[_Cell] | None:
     return cells
 
 
+def _is(value: Any, kinds: Any) -> bool:
+    """Whether an object is one of these by its type: a proxy's ``__class__`` can be computed, and can raise."""
+    return issubclass(type(value), kinds)
+
+
 def _behind(value: Any) -> Any:
-    """The function behind partials, methods and wrappers."""
+    """The function behind partials, methods and wrappers; no proxy is asked what it stands for."""
     for _ in range(_DEEPEST):
-        if isinstance(value, types.MethodType):
+        if _is(value, types.MethodType):
             value = value.__func__
-        elif hasattr(value, "func") and type(value).__name__ in {"partial", "cached_property"}:
+        elif type(value).__name__ in {"partial", "cached_property"} and _has(value, "func"):
             value = value.func
-        elif hasattr(value, "__wrapped__") and not isinstance(value, type):
-            value = value.__wrapped__
+        elif _has(value, "__wrapped__") and not _is(value, type):
+            try:
+                value = value.__wrapped__
+            except Exception:  # a property's
+                break
         else:
             break
     return value
+
+
+def _has(value: Any, name: str) -> bool:
+    """Whether an attribute is there already; what `__getattr__` would make of the name does not count."""
+    return inspect.getattr_static(value, name, MISS) is not MISS
 
 
 _DEEPEST: Final = 50

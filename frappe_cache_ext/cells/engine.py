@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from .. import operations
 from ..effects import Compute, Lease, Outcome, Pause, Steps
-from ..errors import MISS, CacheError, CacheUnavailable, NotCacheable
+from ..errors import MISS, CacheError, CacheUnavailable, NotCacheable, in_words
 from ..operations import Scope
 from . import manifest, packing, patches, states
 from .before import Before, bind
@@ -110,7 +110,7 @@ class Cell:
         except CacheError:
             raise
         except Exception as error:  # what the user's own objects raise when they are looked at, or a fault of ours
-            return None, f"it could not be looked through ({_in_words(error)})"
+            return None, f"it could not be looked through ({in_words(error)})"
 
     # --- a hit ----------------------------------------------------------------------------------------------------
 
@@ -141,16 +141,16 @@ class Cell:
         except CacheUnavailable:
             raise
         except (MemoryError, OSError) as error:  # of no room for what is stored; the cell itself may need less
-            self.report.why.append(f"it cannot be put back here ({_in_words(error)})")
+            self.report.why.append(f"it cannot be put back here ({in_words(error)})")
             return False
         except Exception as error:  # whatever a class of the user's raises while it is unpickled
-            self.report.why.append(f"the entry could not be read ({_in_words(error)})")
+            self.report.why.append(f"the entry could not be read ({in_words(error)})")
             yield from operations.delete_cells(self.scope, (name,))
             return False
         try:
             states.check(done["states"])
         except Exception as error:  # a directory or a locale that is not here is no fault of the entry's
-            self.report.why.append(f"it cannot be put back here ({_in_words(error)})")
+            self.report.why.append(f"it cannot be put back here ({in_words(error)})")
             return False
         patches.put_back(done["patches"], plan.graph.nodes)
         bind(self.notebook.names, done["bound"], done["deleted"])
@@ -238,7 +238,7 @@ class Cell:
             before = Before(plan, self.notebook.names)
         except Exception as error:  # what the user's own objects raise when they are looked at, or a fault of ours
             yield from operations.release_cell(self.scope, lease)
-            return (yield from self._run_only(f"what is here could not be taken down ({_in_words(error)})"))
+            return (yield from self._run_only(f"what is here could not be taken down ({in_words(error)})"))
         before.set_aside()
         started = time.perf_counter()
         ended = False
@@ -259,7 +259,7 @@ class Cell:
         except CacheUnavailable:
             self.report.reason = _OUT_OF_REACH
         except Exception as error:  # what the user's own objects raise when they are looked at, or a fault of ours
-            self.report.reason = f"what it did could not be taken down ({_in_words(error)})"
+            self.report.reason = f"what it did could not be taken down ({in_words(error)})"
         if self.report.error is not None or self.report.reason:
             yield from operations.release_cell(self.scope, lease)
         return self.report
@@ -329,11 +329,6 @@ class Cell:
             "manifest": manifest.to_plain(self._manifest),
         }
         return record, [*apart, *buffers]
-
-
-def _in_words(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _first_name(error: NotCacheable) -> str:

@@ -30,6 +30,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Final
 
+from ..forks import new_lock
+
 _PACKAGE: Final = __name__.partition(".")[0]
 _PYTHON: Final = f"python {sys.version_info.major}.{sys.version_info.minor}"
 _PACKAGE_FOLDERS: Final = frozenset(("site-packages", "dist-packages"))
@@ -125,10 +127,14 @@ def _is_installed_folder(folder: str) -> bool:
     return False
 
 
+_places_lock = new_lock()
+
+
 @functools.cache
 def _places() -> tuple[Path, ...]:
     """The folders into which Python and packages are installed."""
-    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    with _places_lock:  # what `sysconfig` fills at first it reads in another thread meanwhile
+        found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     found |= {*site.getsitepackages(), site.getusersitepackages()}
     return tuple({path for place in found if place for path in (Path(place), Path(place).resolve())})
 

@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import in_words
 from .arguments import UserError
 
 
@@ -69,8 +70,7 @@ def run(code: types.CodeType, names: dict[str, Any]) -> Any:
 
 
 def _in_one_line(error: Exception, code: types.CodeType) -> str:
-    text = str(error)
-    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    line = in_words(error)
     traceback, raised_in = error.__traceback__, code
     while traceback is not None:
         raised_in = traceback.tb_frame.f_code

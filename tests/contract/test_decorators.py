@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import datetime
 import pickle
 import threading
@@ -18,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from frappe_cache_ext import context
 from frappe_cache_ext.caching import redis_cache
+from frappe_cache_ext.cells.called import Called
 from frappe_cache_ext.errors import NotCachedWarning
 from frappe_cache_ext.redis_wrapper import RedisWrapper
 from tests.contract.test_strings import elsewhere
@@ -405,6 +407,81 @@ class TestMethods:
             with pytest.warns(NotCachedWarning, match=r"WithLock.method\(\): args\[0\].lock: _thread.lock.*key="):
                 assert thing.method() == 1
         assert len(CALLS) == 2
+
+
+class Lazy:
+    """A proxy of something that is not there yet."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("outside of a request")
+
+
+class TestNoKey:
+    def test_an_argument_that_cannot_be_looked_at(self, cache: RedisWrapper) -> None:
+        @redis_cache
+        def work(x: object) -> int:
+            CALLS.append(x)
+            return len(CALLS)
+
+        told = r"not cached: .*work\(\): no key can be made for it \(RuntimeError: outside of a request\)"
+        for times in (1, 2):
+            with pytest.warns(NotCachedWarning, match=told):
+                assert work(Lazy()) == times
+        assert work(3) == work(3) == 3
+
+    def test_a_key_function_that_fails(self, cache: RedisWrapper) -> None:
+        @redis_cache(key=lambda row: row["id"])
+        def work(row: dict[str, int]) -> int:
+            CALLS.append(row)
+            return len(CALLS)
+
+        with pytest.warns(NotCachedWarning, match="KeyError: 'id'"):
+            assert work({}) == 1
+        assert work({"id": 1}) == work({"id": 1}) == 2
+
+    def test_the_same_for_a_coroutine(self, cache: RedisWrapper) -> None:
+        @redis_cache
+        async def work(_x: object) -> int:
+            return 5
+
+        with pytest.warns(NotCachedWarning, match="outside of a request"):
+            assert asyncio.run(work(Lazy())) == 5
+
+
+class TestThreads:
+    def test_code_is_not_taken_by_halves_from_another_who_looks_at_it(
+        self, cache: RedisWrapper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here: dict[str, Any] = {"__name__": "__main__"}
+        exec("def helper(x): return x\ndef double(x): return 2 * helper(x)", here)
+        second_looks, end = threading.Event(), threading.Event()
+        walk = Called._walk_function
+
+        def slow_walk(self: Called, stream: Any, function: Any, *rest: Any) -> None:
+            thread = threading.current_thread().name
+            if thread == "first" and function is here["helper"]:  # it has seen half of it
+                second.start()
+                second_looks.wait(0.5)
+            elif thread == "second":
+                second_looks.set()
+                end.wait(20)
+            walk(self, stream, function, *rest)
+
+        monkeypatch.setattr(Called, "_walk_function", slow_walk)
+        double = redis_cache(here["double"])
+        first, second = (
+            threading.Thread(target=contextvars.copy_context().run, args=(double, 1), name=name)
+            for name in ("first", "second")
+        )
+        first.start()
+        first.join()
+        exec("def helper(x): return x + 1", here)
+        try:
+            assert double(1) == 4
+        finally:
+            end.set()
+            second.join()
 
 
 class TestAsync:

@@ -55,3 +55,46 @@ def test_data_and_what_the_function_sets_do_not_count() -> None:
     here["outer"](2)
     assert (here["calls"], here["total"]) == ([2], 2)
     assert called.digest() == before
+
+
+class Proxy:
+    """What stands for an object that is not there yet, as of a request."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"asked for {name}")
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("asked for its class")
+
+
+def test_a_proxy_is_not_asked_what_it_stands_for() -> None:
+    here = names(SOURCE.replace("by(x)", "by(x) if request is None else request.path"))
+    here["request"] = Proxy()
+    called = Called(here["outer"])
+    assert called.digest() == called.digest()
+    here["request"] = None
+    assert called.digest() != Called(names()["outer"]).digest()
+
+
+class Wrapper:
+    """What a decorator leaves in a function's place; it computes what is behind it, as those of C do."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    @property
+    def __wrapped__(self) -> Any:
+        if self.function is None:
+            raise RuntimeError("nothing is behind it")
+        return self.function
+
+
+def test_what_is_behind_a_wrapper_counts() -> None:
+    one, again, other = names(), names(), names(SOURCE.replace("x * LIMIT", "x - LIMIT"))
+    for here in (one, again, other):
+        here["inner"] = Wrapper(here["inner"])
+    digests = [Called(here["outer"]).digest() for here in (one, again, other)]
+    assert digests[0] == digests[1] != digests[2]
+    one["inner"] = Wrapper(None)
+    assert Called(one["outer"]).digest() not in digests

@@ -16,6 +16,7 @@ import pytest
 from frappe_cache_ext import shim
 from frappe_cache_ext.cells import modules
 from frappe_cache_ext.cells.modules import is_own, own_globals, source_digest, version_of
+from tests.support import run_python
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]
@@ -286,3 +287,26 @@ class TestGlobals:
         assert set(own_globals(module)) == {"json", "__version__", "_private", "f"}
         importlib.import_module("house.room")
         assert "room" in own_globals(module)
+
+
+_AT_ONCE = """
+import sys, sysconfig, threading
+from frappe_cache_ext.cells import modules
+sys.setswitchinterval(1e-6)
+failed = []
+threading.excepthook = lambda args: failed.append(args.exc_value)
+for _ in range(int(sys.argv[1])):
+    sysconfig._CONFIG_VARS = None
+    modules._places.cache_clear()
+    threads = [threading.Thread(target=modules._places) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(failed)
+"""
+
+
+def test_threads_that_are_the_first_to_ask() -> None:
+    """Python's own table of places is filled by whoever asks first, and read meanwhile by whoever asks next."""
+    assert run_python(_AT_ONCE, "100") == "[]\n"
