@@ -100,6 +100,7 @@ def test_memory_is_bounded_and_the_least_used_goes(binary: str, tmp_path: Path) 
         assert client.exists("key79") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="supervisord switches users as root only")
 @pytest.mark.skipif(importlib.util.find_spec("supervisor") is None, reason="supervisor is not installed")
 @pytest.mark.parametrize("name", FOLDERS, ids=["plain", "awkward"])

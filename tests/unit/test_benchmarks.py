@@ -466,12 +466,14 @@ def client(embedded_server: Server) -> Iterator[redis.Redis]:
         yield opened
 
 
+@pytest.mark.slow
 def test_a_hit_from_the_server_is_not_timed_as_one_from_a_copy(client: redis.Redis, embedded_server: Server) -> None:
     prove(lambda: client.get("asked"), embedded_server.url, asks=True)
     with pytest.raises(NotMeasured, match="a hit from the server, where one from a copy"):
         prove(lambda: client.get("asked"), embedded_server.url, asks=False)
 
 
+@pytest.mark.slow
 def test_a_hit_from_a_copy_is_not_timed_as_one_from_the_server(embedded_server: Server) -> None:
     prove(lambda: None, embedded_server.url, asks=False)
     with pytest.raises(NotMeasured, match="a hit from a copy, where one from the server"):
@@ -546,6 +548,7 @@ def run_quickly(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
     return done.stdout, json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_what_is_cheap_works(tmp_path: Path) -> None:
     names = ("integers-digest", "miss", "clear", "growth-values")
     only = [word for name in names for word in ("--only", name)]

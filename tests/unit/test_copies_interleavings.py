@@ -204,6 +204,7 @@ def test_without_the_token_an_old_value_stays(monkeypatch: pytest.MonkeyPatch) -
     assert any(wrong for _, wrong in every_order([reader, storer, server]))
 
 
+@pytest.mark.slow
 def test_without_the_group_a_cleared_value_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     expect = Copies.expect
     monkeypatch.setattr(Copies, "expect", lambda self, name, group=b"": expect(self, name))
