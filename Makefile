@@ -71,7 +71,7 @@ test: $(VENV)/.test ## Run every test, some by themselves, then every notebook.
 
 # Over two hundred mutants of notebooks, histories and interleavings of documents, starts and stops of the server, each
 # row of the benchmark once, every notebook in JupyterLab and in the browser alone.
-LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_interleavings.py tests/documents/test_outages.py tests/documents/test_stress.py tests/faults/test_server_life.py tests/suite/test_lab.py tests/packaging/test_lite.py tests/suite/test_robustness.py tests/packaging/test_binder.py tests/unit/test_benchmarks.py
+LONG := tests/unit/test_copies_interleavings.py tests/cells/test_mutation.py tests/coherence/test_memory.py tests/coherence/test_stress.py tests/documents/test_interleavings.py tests/documents/test_outages.py tests/documents/test_stress.py tests/faults/test_server_life.py tests/suite/test_lab.py tests/packaging/test_lite.py tests/suite/test_robustness.py tests/suite/test_runs.py tests/packaging/test_binder.py tests/unit/test_benchmarks.py
 
 .PHONY: long
 long: $(VENV)/.test ## Run at full length the tests that `make test` cuts short.

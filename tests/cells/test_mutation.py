@@ -16,7 +16,7 @@ from tests.support import LONG
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipy"))
 # Of each of the six notebooks.
-MUTANTS = 36 if LONG else 2
+MUTANTS = 36 if LONG else 1
 
 
 @pytest.fixture(scope="module")

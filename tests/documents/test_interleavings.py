@@ -128,6 +128,7 @@ def test_a_writer_that_cannot_reach_the_server_for_a_while(repeatable_read: bool
 class TestMore:
     """The same with more actors, or more that goes wrong."""
 
+    @takes_minutes
     def test_the_first_log_of_a_site_is_lost(self) -> None:
         actors = [reads_in_transaction(warm=False), writes(warm=False)]
         shown(World(actors, (), Budgets(crashes=1, lost=1), trace=False), 100_000)

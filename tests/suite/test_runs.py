@@ -1,4 +1,7 @@
-"""Notebooks run by two learners at once, and by each of them twice."""
+"""Notebooks run by two learners at once, and by each of them twice.
+
+With TEST_LONG it is every notebook; otherwise it is those whose cells do not wait for long.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.suite.learner import NAMES, ROOT, as_text, code_cells, learner_at_once, read
+from tests.support import LONG
 
 pytestmark = pytest.mark.slow
+
+WAITS = ("00_start_here", "04_a_cache_by_hand", "06_redis_cache", "12_races_and_stampedes")
+PLAYED = NAMES if LONG else [name for name in NAMES if name not in WAITS]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +39,7 @@ async def run_twice(name: str) -> list[str]:
     return different
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PLAYED)
 @pytest.mark.usefixtures("embedded_server")
 def test_two_learners_at_once_and_a_second_run_see_what_is_stored(name: str) -> None:
     async def both() -> list[list[str]]:
