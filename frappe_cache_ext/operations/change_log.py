@@ -96,6 +96,7 @@ class Log:
         identity: what tells the database from any other; None until the trace is known to be there.
         again_at: the `time.monotonic` in seconds before which it is not worth looking whether entries can be used.
         unlogged: by transaction, the documents whose change was committed and could not be logged.
+        interrupted: the epoch in which this process began to delete an earlier run's entries and could not go on.
     """
 
     name: bytes
@@ -106,6 +107,7 @@ class Log:
     identity: str | None = None
     again_at: float = 0.0
     unlogged: dict[str, list[str]] = field(default_factory=dict)
+    interrupted: bytes | None = None
 
     def is_checked(self) -> bool:
         """Whether no new socket, and so no new run of the server, has come up since the entries were checked."""
@@ -461,11 +463,18 @@ def _clear(scope: Scope, log: Log, state: LogState, server: bytes, run: bytes) -
         if new is None:
             return False
         epoch = new
-    if not _replied((yield RunScript(BEGIN_CLEARING, (log.name,), (epoch, int(CLEARING * 1000))))):
-        return False
-    if not (yield from delete_prefix(scope, log.entries)):
-        raise CacheUnavailable("the entries of another run cannot be deleted")
-    return bool(_replied((yield RunScript(END_CLEARING, (log.name,), (epoch, run)))))
+    try:
+        is_ours = _replied((yield RunScript(BEGIN_CLEARING, (log.name,), (epoch, int(CLEARING * 1000)))))
+        if not is_ours and log.interrupted != epoch:
+            return False
+        if not (yield from delete_prefix(scope, log.entries)):
+            raise CacheUnavailable("the entries of another run cannot be deleted")
+        return bool(_replied((yield RunScript(END_CLEARING, (log.name,), (epoch, run)))))
+    except BaseException:
+        # A connection that breaks just after a server came back is nothing rare, and nobody could use entries until the
+        # deadline. To delete them twice does no harm.
+        log.interrupted = epoch
+        raise
 
 
 def _begin_epoch(log: Log, ending: bytes, server: bytes) -> Steps[bytes | None]:

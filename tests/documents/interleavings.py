@@ -355,7 +355,8 @@ class Play:
     def knowledge(self) -> tuple[Any, ...]:
         """What one thread of a process learns of the others."""
         unlogged = tuple((transaction, tuple(documents)) for transaction, documents in self.log.unlogged.items())
-        return self.sockets, self.log.checked, self.log.again_at, self.log.identity, unlogged
+        log = self.log
+        return self.sockets, log.checked, log.again_at, log.identity, log.interrupted, unlogged
 
     def feed(self, item: tuple[Any, ...]) -> None:
         """Repeat one thing that has happened to the process."""
@@ -624,7 +625,9 @@ class _View(NamedTuple):
     """What follows from a history."""
 
     coming: tuple[Any, ...]
-    knows: tuple[bool, bool]  # it has checked the entries once; and they count as checked now
+    knows: tuple[
+        bool, bool, bytes | None
+    ]  # it has checked the entries once; they count as checked; its interrupted clearing
     has_unlogged: bool
     key: tuple[Any, ...]  # histories with the same one go on alike
 
@@ -737,7 +740,7 @@ class _Explorer:
             play = Play(actor, self.actors[actor], self.world)
             for item in items:
                 play.feed(item)
-            knows = play.log.checked is not None, play.log.checked == play.sockets
+            knows = play.log.checked is not None, play.log.checked == play.sockets, play.log.interrupted
             key = actor, tuple(map(tuple, play.traces)), play.knowledge()
             found = self.views[history] = _View(play.coming(), knows, bool(play.log.unlogged), key)
         return found

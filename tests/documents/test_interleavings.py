@@ -9,8 +9,10 @@ from unittest import mock
 
 import pytest
 
-from frappe_cache_ext.effects import Pipeline, ScanPage, Steps, Unlink
-from frappe_cache_ext.errors import MISS
+from frappe_cache_ext.codec import Codec
+from frappe_cache_ext.connections import Stats
+from frappe_cache_ext.effects import Compute, Outcome, Owe, Pipeline, ScanPage, Steps, Unlink
+from frappe_cache_ext.errors import MISS, CacheUnavailable
 from frappe_cache_ext.keys import starts_with
 from frappe_cache_ext.operations import Log, Scope, change_log, loading
 from frappe_cache_ext.operations.common import decoded
@@ -165,6 +167,56 @@ class TestMore:
         actors = [reads_in_transaction(), writes(documents=("T",))]
         budgets = Budgets(restarts=1)
         shown(World(actors, warm_server(0), budgets, announced="T", is_cluster=True), 100_000)
+
+
+# --- what a search for wrong answers does not see: that there is an answer -----------------------------------------
+
+
+class OneDatabase:
+    """The ledger of a database that has had a log before, and has nothing in its outbox."""
+
+    def leave_trace(self, _identity: str) -> tuple[str, bool]:
+        return IDENTITY, False
+
+    def outbox(self) -> list[tuple[int, str]]:
+        return []
+
+    def empty_outbox(self, numbers: Any) -> None:
+        assert not numbers
+
+
+def log_of_a_process() -> Log:
+    return Log(LOG, b"site|", OneDatabase(), sockets=lambda: 1)
+
+
+def checked(log: Log, server: ModelServer, *, breaks: type | None = None) -> bool:
+    """What `check` says; the connection breaks at the first effect of a kind."""
+    steps = change_log.check(Scope(Codec(), Stats(), {}), log)
+    try:
+        effect = next(steps)
+        while True:
+            if breaks is not None and isinstance(effect, breaks):
+                effect = steps.throw(CacheUnavailable("the connection broke"))
+            elif isinstance(effect, Compute):
+                effect = steps.send(Outcome(effect.function()))
+            elif isinstance(effect, Owe):
+                effect = steps.send(None)
+            else:
+                effect = steps.send(server.perform(effect))
+    except StopIteration as stop:
+        return bool(stop.value)
+
+
+@pytest.mark.parametrize("breaks", [ScanPage, Unlink])
+def test_who_was_interrupted_while_deleting_entries_goes_on_before_the_deadline(breaks: type) -> None:
+    server = ModelServer(thaw(warm_server(0)), run=1)
+    log = log_of_a_process()
+    with pytest.raises(CacheUnavailable):
+        checked(log, server, breaks=breaks)
+    assert not checked(log_of_a_process(), server), "somebody else waits for whoever has begun"
+    assert checked(log, server)
+    assert ENTRY not in server.keys
+    assert checked(log_of_a_process(), server)
 
 
 # --- the search can fail: an algorithm that is wrong ---------------------------------------------------------------
