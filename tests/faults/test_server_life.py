@@ -72,7 +72,9 @@ def kill(running: server.Server) -> None:
 
 
 def await_end(home: Path) -> None:
-    until(lambda: not processes_of(home), what="the end of the server")
+    # A process that was killed loses its command line first, and closes its socket an instant later.
+    ended = server_home.Home(home)
+    until(lambda: not processes_of(home) and not ended.listens(), what="the end of the server")
 
 
 START = """
