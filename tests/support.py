@@ -31,6 +31,8 @@ atexit.register(shutil.rmtree, _sockets, ignore_errors=True)
 LONG = "TEST_LONG" in os.environ
 """Whether tests that could go on for as long as one likes go on for minutes: `make long`."""
 
+takes_minutes = pytest.mark.skipif(not LONG, reason="takes minutes: make long")
+
 
 def requires(found: Any, what: str) -> None:
     """Skip a test whose part is missing on this machine; where every part must be there, fail it."""

@@ -124,8 +124,7 @@ class Called:
 
     def _walk_class(self, stream: Stream, kind: type, waiting: list[Any], numbers: dict[int, int]) -> None:
         for name, member in vars(kind).items():
-            inner = "__func__" if _is(member, classmethod | staticmethod) else "fget" if _is(member, property) else None
-            function = getattr(member, inner) if inner else member
+            function = next((getattr(member, inner) for inner in ("__func__", "fget") if _has(member, inner)), member)
             self._watched.append(_Watched(vars(kind), name, member))
             stream.write(b"member", name.encode())
             self._feed(stream, function, waiting, numbers)

@@ -35,10 +35,9 @@ from tests.documents.interleavings import (
     warm_server,
     writer,
 )
-from tests.support import LONG
+from tests.support import takes_minutes
 
 ANY_END = ("commit", "rollback", "savepoint")
-takes_minutes = pytest.mark.skipif(not LONG, reason="takes minutes: make long")
 
 
 def reads(name: str = "reader", *, warm: bool = True) -> Actor:

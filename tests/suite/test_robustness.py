@@ -22,11 +22,10 @@ import pytest
 
 from frappe_cache_ext.server_binary import find_binary
 from tests.suite.learner import NAMES, ROOT, code_cells, read
-from tests.support import LONG, RedisServer, requires
+from tests.support import RedisServer, requires, takes_minutes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-takes_minutes = pytest.mark.skipif(not LONG, reason="takes minutes: make long")
 
 PATIENCE = 900.0
 """Seconds for one run, of a minute, on a machine however busy."""

@@ -47,7 +47,7 @@ from tests.benchmarks.rows import (
 )
 from tests.benchmarks.table import Result
 from tests.benchmarks.timing import Contender, Field, Figures, Gauge, Missing, NotMeasured, measure, percentile
-from tests.support import LONG
+from tests.support import takes_minutes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -558,9 +558,6 @@ def test_a_quick_run_of_what_is_cheap_works(tmp_path: Path) -> None:
     assert "f.clear_cache(), 1,000 results of its own, 10,000 other keys" in printed
     assert [point["size"] for point in written["growth"][0]["points"]] == [100, 100_000]
     assert (tmp_path / "page.md").read_text() == page.as_markdown(written)
-
-
-takes_minutes = pytest.mark.skipif(not LONG, reason="takes minutes: make long")
 
 
 @pytest.fixture(scope="module")

@@ -98,3 +98,25 @@ def test_what_is_behind_a_wrapper_counts() -> None:
     assert digests[0] == digests[1] != digests[2]
     one["inner"] = Wrapper(None)
     assert Called(one["outer"]).digest() not in digests
+
+
+OWN_PROPERTY = """
+class kept:
+    def __init__(self, fget):
+        self.fget = fget
+    def __get__(self, instance, owner):
+        return self.fget(owner)
+class Shop:
+    @{kind}
+    def tax(cls=None):
+        return 2
+def outer():
+    return Shop.tax
+"""
+
+
+@pytest.mark.parametrize("kind", ["kept", "property", "classmethod", "staticmethod"])
+def test_what_is_behind_a_member_of_a_class_counts(kind: str) -> None:
+    source = OWN_PROPERTY.format(kind=kind)
+    one, again, other = (Called(names(each)["outer"]).digest() for each in (source, source, source.replace("2", "3")))
+    assert one == again != other
